@@ -1,0 +1,1 @@
+//! cgroups: v2 natively, v1 and hybrid as the legacy backend, the systemd driver.

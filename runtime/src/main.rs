@@ -1,0 +1,2 @@
+//! The rrun command.
+fn main() {}
