@@ -4,9 +4,11 @@
 //! init walks the Plan. See docs/init.md.
 
 pub mod cgroup;
+pub mod cli;
 pub mod error;
 pub mod seccomp;
 pub mod spec;
+pub mod state;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};

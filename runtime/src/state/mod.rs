@@ -1,0 +1,4 @@
+//! What is known of each container, under the state root.
+
+pub mod id;
+pub mod time;
