@@ -1,10 +1,11 @@
 //! `rrun`: everything that touches the kernel for one container.
 //!
 //! The way of a container: [`spec`] reads config.json, [`plan`] turns it into a Plan (pure), [`parent`] prepares and clones,
-//! [`init`] walks the Plan. See docs/init.md.
+//! [`init`] walks the Plan. The commands of the commands do with it, [`cli`] the commands themselves. See docs/init.md.
 
 pub mod caps;
 pub mod cgroup;
+pub mod cli;
 pub mod devices;
 pub mod error;
 pub mod init;
@@ -13,6 +14,7 @@ pub mod parent;
 pub mod plan;
 pub mod seccomp;
 pub mod spec;
+pub mod state;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};
