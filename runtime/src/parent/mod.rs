@@ -68,8 +68,9 @@ pub struct Child {
 pub fn create(plan: &Plan, options: &Options<'_>, events: &mut dyn Events) -> Result<Child> {
     let opened = sources::Opened::open(plan)?;
     let proc = open_proc()?;
-    let context = |socket| Context {
-        socket,
+    let (ours, theirs) = spawn::socket_pair()?;
+    let context = Context {
+        socket: theirs.as_fd(),
         gate: options.gate,
         proc: proc.as_fd(),
         root: opened.root.as_ref().map(|fd| fd.as_fd()),
@@ -85,7 +86,8 @@ pub fn create(plan: &Plan, options: &Options<'_>, events: &mut dyn Events) -> Re
         proc: proc.as_fd(),
         options,
     };
-    let child = spawn::spawn(&clone, &plan.init, context)?;
+    let child = spawn::spawn(&clone, &plan.init, &context, ours)?;
+    drop(theirs);
     watch(child, &plan.init, &plan.duties, &plan.bundle, options, proc.as_fd(), events)
 }
 
@@ -102,8 +104,9 @@ pub fn exec(
     events: &mut dyn Events,
 ) -> Result<Child> {
     let proc = open_proc()?;
-    let context = |socket| Context {
-        socket,
+    let (ours, theirs) = spawn::socket_pair()?;
+    let context = Context {
+        socket: theirs.as_fd(),
         gate: options.gate,
         proc: proc.as_fd(),
         root: None,
@@ -114,7 +117,8 @@ pub fn exec(
     };
     let own = if pid_namespace { Some(spawn::enter_pid_namespace(target, proc.as_fd())?) } else { None };
     let clone = spawn::Request { flags: 0, late: 0, namespaces: None, proc: proc.as_fd(), options };
-    let child = spawn::spawn(&clone, init, context);
+    let child = spawn::spawn(&clone, init, &context, ours);
+    drop(theirs);
     if let Some(own) = own {
         sys::clone::setns(own.as_fd(), libc::CLONE_NEWPID as u64).at("exec", || "setns(own pid namespace)".into())?;
     }

@@ -1,6 +1,6 @@
 //! What init gets as descriptors: the root tree, bind sources, namespace files.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
@@ -14,9 +14,9 @@ use crate::mount::options::ATTR_IDMAP;
 use crate::plan::namespaces::map_text;
 use crate::plan::{IdMapSource, MustBe, Plan, Tree};
 use crate::spec::config::{IdMapping, NamespaceKind};
-use crate::sys::clone::{Clone, CloneArgs, clone3};
+use crate::sys::clone::{CloneArgs, clone3};
 use crate::sys::mount::{MountAttr, mount_setattr};
-use crate::sys::process::exit_now;
+use crate::sys::process::{close, exit_now};
 
 /// Everything opened for one container.
 pub(super) struct Opened {
@@ -97,7 +97,7 @@ fn open_tree(tree: &Tree, idmaps: &mut IdMaps) -> Result<OpenTree> {
     }
     if let Some(idmap) = &tree.idmap {
         let userns = idmaps.get(&idmap.source, &tree.field)?;
-        let attr = MountAttr { set: ATTR_IDMAP, userns_fd: std::os::fd::AsRawFd::as_raw_fd(&userns) as u64, ..MountAttr::default() };
+        let attr = MountAttr { set: ATTR_IDMAP, userns_fd: userns.as_raw_fd() as u64, ..MountAttr::default() };
         mount_setattr(fd.as_fd(), c"", idmap.recursive, &attr).map_err(|errno| {
             let error = Error::system(&tree.field, call("mount_setattr(idmap)"), errno);
             if errno == Errno::INVAL { error.hint("this file system cannot be idmapped") } else { error }
@@ -130,20 +130,17 @@ impl IdMaps {
 }
 
 /// A user namespace with these maps. A process must exist to make one; it ends at once, the descriptor keeps the namespace.
-#[allow(unsafe_code)]
 fn mapping_namespace(uids: &[IdMapping], gids: &[IdMapping], field: &str) -> Result<OwnedFd> {
     let proc = super::open_proc()?;
     let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at(field, || "pipe2".into())?;
     let args = CloneArgs { flags: libc::CLONE_NEWUSER as u64, cgroup: None };
-    // SAFETY: this process is single-threaded, and the child makes two system calls and exits.
-    let child = unsafe { clone3(&args) }.at(field, || "clone3(CLONE_NEWUSER)".into())?;
-    let Clone::Parent { pid, pidfd } = child else {
+    let (pid, pidfd) = clone3(&args, || {
         // Wait until the parent closes its end: by then it has what it wants.
-        let mut byte = [0u8];
-        crate::sys::process::close(std::os::fd::AsRawFd::as_raw_fd(&theirs));
-        let _ = rustix::io::read(&ours, &mut byte);
-        exit_now(0);
-    };
+        close(theirs.as_raw_fd());
+        let _ = rustix::io::read(&ours, &mut [0u8]);
+        exit_now(0)
+    })
+    .at(field, || "clone3(CLONE_NEWUSER)".into())?;
     let made = write(proc.as_fd(), pid, "uid_map", map_text(uids).as_bytes(), field)
         .and_then(|()| write(proc.as_fd(), pid, "gid_map", map_text(gids).as_bytes(), field))
         .and_then(|()| {

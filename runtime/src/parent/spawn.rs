@@ -3,7 +3,6 @@
 //! One clone3 makes the process in all its new namespaces. A stage process in between is needed only where a user namespace meets
 //! namespaces to join: those are entered with our privileges first, then the user namespace, and what is cloned from there belongs
 //! to it (KERNEL.md).
-#![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -16,7 +15,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::init::{self, Context};
 use crate::plan::{InitPlan, Namespaces};
 use crate::spec::config::NamespaceKind;
-use crate::sys::clone::{CLONE_CLEAR_SIGHAND, CLONE_NEWTIME, Clone, CloneArgs, clone3, setns};
+use crate::sys::clone::{CLONE_CLEAR_SIGHAND, CLONE_NEWTIME, CloneArgs, clone3, setns};
 use crate::sys::process::{close, exit_now};
 
 /// What to clone.
@@ -39,13 +38,13 @@ pub(super) fn late_flags(namespaces: &Namespaces, into_cgroup: bool) -> u64 {
     namespaces.new_flags() & (CLONE_NEWTIME | cgroup)
 }
 
+/// The socket pair between us and init: ours, and init's.
+pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("create", || "socketpair".into())
+}
+
 /// Clones, and runs init in the child.
-pub(super) fn spawn<'a>(request: &Request<'_>, plan: &InitPlan, context: impl FnOnce(BorrowedFd<'a>) -> Context<'a>) -> Result<Child> {
-    let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .at("create", || "socketpair".into())?;
-    // SAFETY: `theirs` stays open until the end of this function, and the context is used by the child only.
-    let socket = unsafe { BorrowedFd::borrow_raw(theirs.as_raw_fd()) };
-    let context = context(socket);
+pub(super) fn spawn(request: &Request<'_>, plan: &InitPlan, context: &Context<'_>, ours: OwnedFd) -> Result<Child> {
     let stage = request.namespaces.is_some_and(|(n, _)| n.has(NamespaceKind::User) && !n.joined.is_empty());
     let own_pid_namespace = match request.namespaces {
         Some((namespaces, files)) if !stage => join_pid_namespace(namespaces, files, request.proc)?,
@@ -54,17 +53,13 @@ pub(super) fn spawn<'a>(request: &Request<'_>, plan: &InitPlan, context: impl Fn
     let flags = request.flags & !request.late | CLONE_CLEAR_SIGHAND | if request.options.reparent { libc::CLONE_PARENT as u64 } else { 0 };
     let args = CloneArgs { flags, cgroup: request.options.cgroup };
     let cloned = if stage {
-        through_stage(request, &args, plan, &context, ours.as_raw_fd())
+        through_stage(request, &args, plan, context, ours.as_raw_fd())
     } else {
-        // SAFETY: rrun and its workers have one thread; the child goes to init, which neither returns nor allocates.
-        match unsafe { clone3(&args) } {
-            Ok(Clone::Child) => {
-                close(ours.as_raw_fd());
-                init::run(plan, &context)
-            }
-            Ok(Clone::Parent { pid, pidfd }) => Ok((pid, pidfd)),
-            Err(errno) => Err(clone_error(errno, request)),
-        }
+        let init = || {
+            close(ours.as_raw_fd());
+            init::run(plan, context)
+        };
+        clone3(&args, init).map_err(|errno| clone_error(errno, request))
     };
     if let Some(own) = own_pid_namespace {
         setns(own.as_fd(), libc::CLONE_NEWPID as u64).at("create", || "setns(own pid namespace)".into())?;
@@ -108,33 +103,29 @@ fn through_stage(
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("create", || "pipe2".into())?;
     let stage_args = CloneArgs { flags: args.flags & libc::CLONE_PARENT as u64, cgroup: None };
     let child_args = CloneArgs { flags: args.flags | libc::CLONE_PARENT as u64, cgroup: args.cgroup };
-    // SAFETY: one thread; the stage makes system calls only, and init neither returns nor allocates.
-    let stage = match unsafe { clone3(&stage_args) }.at("create", || "clone3(stage)".into())? {
-        Clone::Parent { pidfd, .. } => pidfd,
-        Clone::Child => {
-            let report = |which: i32, number: i32| {
-                let mut bytes = [0u8; 8];
-                bytes[..4].copy_from_slice(&which.to_le_bytes());
-                bytes[4..].copy_from_slice(&number.to_le_bytes());
-                let _ = rustix::io::write(&writer, &bytes);
-                exit_now(0)
-            };
-            for at in order {
-                if let Err(errno) = setns(files[at].as_fd(), namespaces.joined[at].kind.flag()) {
-                    report(at as i32, errno.raw_os_error());
-                }
-            }
-            // SAFETY: as above.
-            match unsafe { clone3(&child_args) } {
-                Ok(Clone::Child) => {
-                    close(ours);
-                    init::run(plan, context)
-                }
-                Ok(Clone::Parent { pid, .. }) => report(-1, pid),
-                Err(errno) => report(-2, errno.raw_os_error()),
+    let (_, stage) = clone3(&stage_args, || {
+        let report = |which: i32, number: i32| {
+            let mut bytes = [0u8; 8];
+            bytes[..4].copy_from_slice(&which.to_le_bytes());
+            bytes[4..].copy_from_slice(&number.to_le_bytes());
+            let _ = rustix::io::write(&writer, &bytes);
+            exit_now(0)
+        };
+        for at in &order {
+            if let Err(errno) = setns(files[*at].as_fd(), namespaces.joined[*at].kind.flag()) {
+                report(*at as i32, errno.raw_os_error());
             }
         }
-    };
+        let init = || {
+            close(ours);
+            init::run(plan, context)
+        };
+        match clone3(&child_args, init) {
+            Ok((pid, _)) => report(-1, pid),
+            Err(errno) => report(-2, errno.raw_os_error()),
+        }
+    })
+    .at("create", || "clone3(stage)".into())?;
     drop(writer);
     let mut bytes = [0u8; 8];
     let length = rustix::io::retry_on_intr(|| rustix::io::read(&reader, &mut bytes)).at("create", || "read(stage)".into())?;

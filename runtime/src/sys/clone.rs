@@ -1,5 +1,6 @@
 //! clone3(2), setns(2), unshare(2).
 
+use std::convert::Infallible;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
@@ -40,29 +41,15 @@ pub struct CloneArgs<'fd> {
     pub cgroup: Option<BorrowedFd<'fd>>,
 }
 
-/// Who returns from [`clone3`].
-#[derive(Debug)]
-pub enum Clone {
-    /// In the caller: the child's pid in the caller's pid namespace, and its pidfd.
-    Parent {
-        /// Process id.
-        pid: i32,
-        /// Refers to exactly this process.
-        pidfd: OwnedFd,
-    },
-    /// In the new process.
-    Child,
-}
-
-/// clone3(2) without CLONE_VM: a copy of this process, with a pidfd.
+/// clone3(2) without CLONE_VM: `child` runs in a copy of this process, which ends there. Gives the child's pid, as our pid
+/// namespace sees it, and its pidfd.
 ///
-/// # Safety
-/// The caller must be single-threaded, and the child must neither return into code that believes to be the parent nor allocate
-/// before it executes or exits.
+/// The caller has one thread (rrun and its workers do). `child` must neither allocate nor lock: it makes system calls and ends in
+/// execve or `exit_now`.
 ///
 /// # Errors
 /// The errno of clone3.
-pub unsafe fn clone3(args: &CloneArgs<'_>) -> Result<Clone, Errno> {
+pub fn clone3(args: &CloneArgs<'_>, child: impl FnOnce() -> Infallible) -> Result<(i32, OwnedFd), Errno> {
     let mut pidfd: RawFd = -1;
     let mut raw = RawCloneArgs {
         flags: args.flags | libc::CLONE_PIDFD as u64,
@@ -71,19 +58,20 @@ pub unsafe fn clone3(args: &CloneArgs<'_>) -> Result<Clone, Errno> {
         ..RawCloneArgs::default()
     };
     if args.flags & libc::CLONE_PARENT as u64 != 0 {
-        raw.exit_signal = 0; // the kernel takes the caller's own (KERNEL.md)
+        raw.exit_signal = 0; // the kernel takes the caller's own
     }
     if let Some(cgroup) = args.cgroup {
         raw.flags |= CLONE_INTO_CGROUP;
         raw.cgroup = cgroup.as_raw_fd() as u64;
     }
-    // SAFETY: `raw` lives through the call and its pointers point at locals; without CLONE_VM the child has copies of all.
+    // SAFETY: `raw` lives through the call and its pointers point at locals. Without CLONE_VM the child has copies of everything;
+    // it runs `child`, which never returns into our frames.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut raw, size_of::<RawCloneArgs>()) })?;
     if pid == 0 {
-        return Ok(Clone::Child);
+        child();
     }
     // SAFETY: CLONE_PIDFD made the kernel store a new descriptor there, which nobody else owns.
-    Ok(Clone::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+    Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
 /// setns(2) with a namespace file or a pidfd.
