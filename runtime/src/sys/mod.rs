@@ -1,1 +1,2 @@
 //! System calls that rustix lacks. The only `unsafe` outside of init.
+pub mod seccomp;
