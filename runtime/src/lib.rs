@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod devices;
 pub mod error;
+pub mod hooks;
 pub mod init;
 pub mod mount;
 pub mod parent;

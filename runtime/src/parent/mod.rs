@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::error::{Context as _, Error, Result};
 use crate::init::protocol::{Kind, Message, SIZE};
 use crate::init::{Context, Gate};
-use crate::plan::{Duties, InitPlan, Plan};
+use crate::plan::{Duties, InitPlan, Op, Plan};
 use crate::sys;
 
 pub use report::failed_step;
@@ -35,6 +35,28 @@ pub trait Events {
     fn console(&mut self, master: OwnedFd) -> Result<()>;
     /// The notification descriptor of the system call filter.
     fn seccomp_listener(&mut self, listener: OwnedFd, pid: i32) -> Result<()>;
+}
+
+/// For processes of which nobody wants to know: hooks.
+#[derive(Debug)]
+pub struct NoEvents;
+
+impl Events for NoEvents {
+    fn cloned(&mut self, _: i32, _: BorrowedFd<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn runtime_hooks(&mut self, _: i32) -> Result<()> {
+        Ok(())
+    }
+    fn container_hooks(&mut self, _: i32, _: BorrowedFd<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn console(&mut self, _: OwnedFd) -> Result<()> {
+        Ok(())
+    }
+    fn seccomp_listener(&mut self, _: OwnedFd, _: i32) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How a process is made.
@@ -91,14 +113,14 @@ pub fn create(plan: &Plan, options: &Options<'_>, events: &mut dyn Events) -> Re
     watch(child, &plan.init, &plan.duties, &plan.bundle, options, proc.as_fd(), events)
 }
 
-/// Runs a process in the namespaces of `target`, a pidfd. `pid_namespace`: enter its pid namespace, too.
+/// Runs a process in the namespaces of `target`, a pidfd, or in our own. `pid_namespace`: enter its pid namespace, too.
 ///
 /// # Errors
 /// The failed step.
 pub fn exec(
     init: &InitPlan,
     duties: &Duties,
-    target: BorrowedFd<'_>,
+    target: Option<BorrowedFd<'_>>,
     pid_namespace: bool,
     options: &Options<'_>,
     events: &mut dyn Events,
@@ -112,10 +134,13 @@ pub fn exec(
         root: None,
         trees: &[],
         namespaces: &[],
-        target: Some(target),
+        target,
         stdio: options.stdio,
     };
-    let own = if pid_namespace { Some(spawn::enter_pid_namespace(target, proc.as_fd())?) } else { None };
+    let own = match target.filter(|_| pid_namespace) {
+        Some(target) => Some(spawn::enter_pid_namespace(target, proc.as_fd())?),
+        None => None,
+    };
     let clone = spawn::Request { flags: 0, late: 0, namespaces: None, proc: proc.as_fd(), options };
     let child = spawn::spawn(&clone, init, &context, ours);
     drop(theirs);
@@ -169,7 +194,8 @@ fn serve(
 ) -> Result<()> {
     events.cloned(child.pid, child.pidfd.as_fd())?;
     let socket = child.socket.as_fd();
-    let mut ready = false;
+    // Without that step there is nothing to say before execve closes the socket.
+    let mut ready = !init.steps.iter().any(|s| matches!(s.op, Op::WaitForStart));
     loop {
         let (message, fd) = match receive(socket) {
             Ok(Some(received)) => received,
