@@ -34,7 +34,7 @@ impl Scratch {
 
     fn at(path: &str, json: &str) -> Result<Self> {
         let resources = resources(json);
-        let request = Request { id: "unused", cgroups_path: Some(path), systemd: false, resources: &resources };
+        let request = Request { id: "unused", cgroups_path: Some(path), systemd: false, resources: &resources, devices: &[] };
         let plan = plan(&Host::detect()?, &request)?;
         plan.create()?;
         Ok(Scratch(plan.cgroup().clone()))
@@ -190,7 +190,7 @@ fn a_cpu_quota_halves_a_loop() {
     println!("share of a CPU: {share:.2}");
     assert!(share < 0.65, "{share}");
     // And without the limit it is throttled no more.
-    cgroup.0.update(&resources(r#"{"cpu":{"quota":-1}}"#)).unwrap();
+    cgroup.0.update(&resources(r#"{"cpu":{"quota":-1}}"#), &[]).unwrap();
     let (now, before) = (throttled(), usage());
     until("it runs on", || usage() > before + Duration::from_millis(300));
     assert!(throttled() <= now + 1);
@@ -245,7 +245,7 @@ fn everything_in_it_and_below_is_killed_and_removed() {
 fn an_update_moves_what_is_given_and_nothing_else() {
     let cgroup = Scratch::new(r#"{"memory":{"limit":16777216},"cpu":{"quota":20000,"period":50000},"pids":{"limit":20}}"#);
     let v2 = cgroup.hierarchy("memory") == Binding::V2;
-    cgroup.0.update(&resources(r#"{"memory":{"limit":33554432,"swap":67108864}}"#)).unwrap();
+    cgroup.0.update(&resources(r#"{"memory":{"limit":33554432,"swap":67108864}}"#), &[]).unwrap();
     assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
     if v2 {
         assert_eq!(cgroup.read("memory", "", "memory.swap.max"), "33554432");
@@ -256,12 +256,12 @@ fn an_update_moves_what_is_given_and_nothing_else() {
     }
     // Both up, both down: the order of the writes depends on the direction.
     for (limit, swap) in [(134_217_728, 268_435_456), (16_777_216, 33_554_432)] {
-        cgroup.0.update(&resources(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#))).unwrap();
+        cgroup.0.update(&resources(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#)), &[]).unwrap();
         assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), limit.to_string());
     }
     // Half of a pair keeps the other half.
-    cgroup.0.update(&resources(r#"{"cpu":{"quota":10000}}"#)).unwrap();
-    cgroup.0.update(&resources(r#"{"memory":{"limit":8388608}}"#)).unwrap();
+    cgroup.0.update(&resources(r#"{"cpu":{"quota":10000}}"#), &[]).unwrap();
+    cgroup.0.update(&resources(r#"{"memory":{"limit":8388608}}"#), &[]).unwrap();
     if v2 {
         assert_eq!(cgroup.read("cpu", "", "cpu.max"), "10000 50000");
         assert_eq!(cgroup.read("memory", "", "memory.swap.max"), (33_554_432 - 8_388_608).to_string());
@@ -277,14 +277,14 @@ fn a_failed_update_changes_nothing() {
     let cgroup = Scratch::new(r#"{"memory":{"limit":16777216,"swap":33554432},"pids":{"limit":20}}"#);
     cgroup.hierarchy("pids");
     let bad = r#"{"pids":{"limit":7},"memory":{"limit":67108864,"swap":134217728},"cpu":{"cpus":"65000"}}"#;
-    let e = cgroup.0.update(&resources(bad)).unwrap_err();
+    let e = cgroup.0.update(&resources(bad), &[]).unwrap_err();
     assert!(e.to_string().starts_with("cpu.cpus: write("), "{e}");
     assert_eq!(cgroup.read("pids", "pids.max", "pids.max"), "20");
     assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "16777216");
     let swap = cgroup.read("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
     assert!(swap == "33554432" || swap == "16777216", "{swap}");
     // Refused before anything is written.
-    let e = cgroup.0.update(&resources(r#"{"pids":{"limit":7},"blockIO":{"weight":1}}"#)).unwrap_err();
+    let e = cgroup.0.update(&resources(r#"{"pids":{"limit":7},"blockIO":{"weight":1}}"#), &[]).unwrap_err();
     assert_eq!(e.kind(), Kind::Config);
     assert_eq!(cgroup.read("pids", "pids.max", "pids.max"), "20");
 }
@@ -296,7 +296,7 @@ fn check_before_update_refuses_what_is_in_use() {
     let mut child = cgroup.run("x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo; sleep 1000");
     let usage = || cgroup.read("memory", "memory.usage_in_bytes", "memory.current").parse::<u64>().unwrap();
     until("it uses some", || usage() > 4_000_000);
-    let e = cgroup.0.update(&resources(r#"{"memory":{"limit":1048576,"checkBeforeUpdate":true}}"#)).unwrap_err();
+    let e = cgroup.0.update(&resources(r#"{"memory":{"limit":1048576,"checkBeforeUpdate":true}}"#), &[]).unwrap_err();
     assert!(e.to_string().starts_with("memory.limit: ") && e.to_string().contains("in use"), "{e}");
     assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "104857600");
     cgroup.0.kill_all().unwrap();
@@ -340,6 +340,56 @@ fn cpusets() {
     assert!(String::from_utf8_lossy(&output.stdout).trim().ends_with("\t0"), "{output:?}");
 }
 
+/// What a shell inside can do: `can(&cgroup, "head -c1 </dev/zero")`.
+fn can(cgroup: &Scratch, command: &str) -> bool {
+    cgroup.run(&format!("{command} >/dev/null")).wait().unwrap().success()
+}
+
+#[test]
+fn device_rules() {
+    let cgroup = Scratch::new(
+        r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#,
+    );
+    cgroup.hierarchy("devices");
+    let dir = std::env::temp_dir().join(unique());
+    std::fs::create_dir(&dir).unwrap();
+    let node =
+        |kind: &str, numbers: &str| format!("mknod {}/{kind}{} {kind} {numbers}", dir.display(), numbers.replace(' ', "-"));
+    assert!(can(&cgroup, "head -c1 </dev/zero") && can(&cgroup, "head -c1 </dev/urandom"));
+    // Nodes may be made, not opened.
+    assert!(can(&cgroup, &node("b", "7 100")) && can(&cgroup, &node("c", "1 1")));
+    assert!(!can(&cgroup, &format!("head -c0 {}/c1-1", dir.display())), "/dev/mem");
+    // Reading is not writing: /dev/kmsg.
+    assert!(can(&cgroup, "head -c0 /dev/kmsg") && !can(&cgroup, "true >>/dev/kmsg"));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_running_container_s_device_rules_are_replaced() {
+    let cgroup = Scratch::new(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#);
+    cgroup.hierarchy("devices");
+    // An access that stays allowed is never refused meanwhile.
+    let mut child = cgroup.run("while head -c1 /dev/zero >/dev/null; do :; done");
+    assert!(!can(&cgroup, "head -c0 /dev/kmsg"));
+    for _ in 0..50 {
+        cgroup
+            .0
+            .update(&resources(r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11}]}"#), &[])
+            .unwrap();
+        cgroup.0.update(&resources(r#"{"devices":[{"allow":false}]}"#), &[]).unwrap();
+    }
+    cgroup.0.update(&resources(r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11}]}"#), &[]).unwrap();
+    assert!(can(&cgroup, "head -c0 /dev/kmsg"));
+    assert!(child.try_wait().unwrap().is_none(), "it was refused /dev/zero");
+    // An update without rules leaves them.
+    cgroup.0.update(&resources(r#"{"pids":{"limit":100}}"#), &[]).unwrap();
+    assert!(can(&cgroup, "head -c0 /dev/kmsg"));
+    cgroup.0.update(&resources(r#"{"devices":[{"allow":true}]}"#), &[]).unwrap();
+    assert!(can(&cgroup, "true >>/dev/kmsg"));
+    cgroup.0.kill_all().unwrap();
+    child.wait().unwrap();
+}
+
 /// A machine with v1 alone is rare; its code paths are run here by leaving the unified tree out of the picture.
 #[test]
 fn v1_without_a_unified_tree() {
@@ -350,7 +400,8 @@ fn v1_without_a_unified_tree() {
     }
     host.unified = None;
     let (path, none) = (format!("/{}", unique()), Resources::default());
-    let plan = plan(&host, &Request { id: "unused", cgroups_path: Some(&path), systemd: false, resources: &none }).unwrap();
+    let plan = plan(&host, &Request { id: "unused", cgroups_path: Some(&path), systemd: false, resources: &none, devices: &[] })
+        .unwrap();
     plan.create().unwrap();
     let cgroup = Scratch(plan.cgroup().clone());
     println!("hierarchy: v1");

@@ -6,14 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::plan::CgroupPlan;
+use super::devices::Exceptions;
+use super::plan::{CgroupPlan, DevicePlan};
 use super::writes::{OnError, Write};
-use super::{Cgroup, Dir, Host};
+use super::{Cgroup, Dir, Host, bpf};
 use super::{file, path};
 use crate::error::{Context, Error, Result};
 
 /// Step name of what is no config field.
 const STEP: &str = "cgroup";
+/// Field of what concerns device rules.
+const DEVICES: &str = "linux.resources.devices";
 /// Controllers that every container gets where the host has them, limits or not: without them its statistics would be
 /// those of its parent. Hugetlb, rdma, cpuset and the rest are enabled when a limit asks for them.
 const ACCOUNTING: [&str; 4] = ["cpu", "memory", "pids", "io"];
@@ -103,15 +106,19 @@ impl CgroupPlan {
             && let Some(d) = dirs.next()
         {
             let path = d.dir.full();
-            if !make(&path, &mut made)? {
+            let fresh = make(&path, &mut made)?;
+            if !fresh {
                 refuse_used_v2(&path)?;
             }
             let fd = file::open_dir(&path, STEP)?;
             let refused = enable(fd.as_fd(), &d.dir, &d.writes)?;
             write_all(fd.as_fd(), &d.dir, &d.writes).map_err(|e| e.explain(&refused))?;
+            if let DevicePlan::Program(program) = &self.devices {
+                bpf::attach(fd.as_fd(), program, fresh, DEVICES)?;
+            }
             unified = Some(fd);
         }
-        for d in dirs {
+        for (i, d) in dirs.enumerate() {
             let path = d.dir.full();
             if !make(&path, &mut made)? {
                 refuse_used_v1(&d.dir)?;
@@ -123,6 +130,11 @@ impl CgroupPlan {
             if !d.writes.is_empty() {
                 let fd = file::open_dir(&path, STEP)?;
                 write_all(fd.as_fd(), &d.dir, &d.writes).map_err(|e| e.explain(&Refused::default()))?;
+            }
+            if let DevicePlan::Exceptions(at, exceptions) = &self.devices
+                && *at == i
+            {
+                write_exceptions(&d.dir, exceptions)?;
             }
         }
         made.0.clear();
@@ -246,6 +258,22 @@ pub(crate) fn enable(fd: BorrowedFd<'_>, dir: &Dir, writes: &[Write]) -> Result<
         }
     }
     Ok(refused)
+}
+
+/// Brings the v1 devices cgroup to `target`; lines that are there already are not written.
+pub(crate) fn write_exceptions(dir: &Dir, target: &Exceptions) -> Result<()> {
+    let path = dir.full();
+    let list = file::read(&format!("{path}/devices.list")).at(DEVICES, || format!("read(\"{path}/devices.list\")"))?;
+    let present = Exceptions::parse(&list)
+        .ok_or_else(|| Error::failed(DEVICES, format!("{path}/devices.list is not as expected: {list:?}")))?;
+    for (allow, line) in target.writes_from(&present) {
+        let name = if allow { "devices.allow" } else { "devices.deny" };
+        file::write(&format!("{path}/{name}"), &line).map_err(|errno| {
+            let e = file::write_error(DEVICES, &path, name, &line, errno);
+            if errno == Errno::PERM { e.hint("the parent cgroup does not allow that much") } else { e }
+        })?;
+    }
+    Ok(())
 }
 
 /// A write that failed.

@@ -12,7 +12,9 @@
 //! | systemd | – | – | scope by D-Bus, limits, device program |
 
 mod apply;
+mod bpf;
 pub mod convert;
+mod devices;
 mod file;
 mod host;
 mod live;

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use super::devices::{self, Exceptions};
 use super::path::{self, Inner};
 use super::writes::{self, Purpose, Write};
-use super::{Binding, Cgroup, Dir, Host};
+use super::{Binding, Cgroup, Dir, Host, bpf};
 use crate::error::{Error, Result};
+use crate::spec::config::Device;
 use crate::spec::resources::Resources;
+use crate::sys::bpf::Insn;
 
 /// What a container asks for.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +22,34 @@ pub struct Request<'a> {
     pub systemd: bool,
     /// `linux.resources`.
     pub resources: &'a Resources,
+    /// `linux.devices`: what it lists has no default rule.
+    pub devices: &'a [Device],
+}
+
+/// How device rules are put into effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DevicePlan {
+    /// They allow everything: nothing to do for a new cgroup.
+    AllowAll,
+    /// cgroup2.
+    Program(Vec<Insn>),
+    /// v1: index of the hierarchy in [`Cgroup::legacy`].
+    Exceptions(usize, Exceptions),
+}
+
+impl DevicePlan {
+    /// Reads the rules of `resources`, with the defaults after them.
+    pub(crate) fn new(cgroup: &Cgroup, resources: &Resources, listed: &[Device], purpose: Purpose) -> Result<Self> {
+        let rules = devices::rules(&resources.devices, listed, purpose.prefix())?;
+        match cgroup.binding("devices") {
+            Some(Binding::V2) => Ok(bpf::program(&rules)?.map_or(DevicePlan::AllowAll, DevicePlan::Program)),
+            Some(Binding::V1(i)) => Ok(DevicePlan::Exceptions(i, Exceptions::new(&rules)?)),
+            None => Err(Error::unsupported(
+                "linux.resources.devices",
+                "no hierarchy with the devices controller is mounted: a container could reach every device",
+            )),
+        }
+    }
 }
 
 /// What is written in one directory.
@@ -38,6 +69,7 @@ pub struct CgroupPlan {
     /// What was accepted and has no effect.
     pub warnings: Vec<String>,
     pub(crate) cgroup: Cgroup,
+    pub(crate) devices: DevicePlan,
 }
 
 /// Plans the cgroup of a container. Pure: it touches nothing.
@@ -57,7 +89,8 @@ pub fn plan(host: &Host, request: &Request<'_>) -> Result<CgroupPlan> {
         };
         dirs[i].writes.push(write);
     }
-    Ok(CgroupPlan { dirs, warnings, cgroup })
+    let devices = DevicePlan::new(&cgroup, request.resources, request.devices, Purpose::Create)?;
+    Ok(CgroupPlan { dirs, warnings, cgroup, devices })
 }
 
 /// The directories of a container.
@@ -103,6 +136,17 @@ impl fmt::Display for CgroupPlan {
             writeln!(f, "mkdir {dir}")?;
             for w in &d.writes {
                 writeln!(f, "write {dir}/{} {:?}  # {}", w.file, w.value, w.field)?;
+            }
+        }
+        match &self.devices {
+            DevicePlan::AllowAll => {}
+            DevicePlan::Program(p) => writeln!(f, "bpf: device program of {} instructions  # linux.resources.devices", p.len())?,
+            DevicePlan::Exceptions(i, e) => {
+                let dir = self.cgroup.legacy[*i].full();
+                for (allow, line) in e.writes_from(&Exceptions { default_allow: true, list: Default::default() }) {
+                    let file = if allow { "allow" } else { "deny" };
+                    writeln!(f, "write {dir}/devices.{file} {line:?}  # linux.resources.devices")?;
+                }
             }
         }
         Ok(())

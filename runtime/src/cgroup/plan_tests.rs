@@ -22,6 +22,7 @@ fn hybrid() -> Host {
             v1("memory", &["memory"]),
             v1("blkio", &["blkio"]),
             v1("pids", &["pids"]),
+            v1("devices", &["devices"]),
             v1("net_cls,net_prio", &["net_cls", "net_prio"]),
             v1("systemd", &["name=systemd"]),
         ],
@@ -30,7 +31,7 @@ fn hybrid() -> Host {
 
 fn planned(host: &Host, resources: &str) -> Result<CgroupPlan, crate::Error> {
     let resources: Resources = serde_json::from_str(resources).unwrap();
-    plan(host, &Request { id: "id", cgroups_path: Some("/a/id"), systemd: false, resources: &resources })
+    plan(host, &Request { id: "id", cgroups_path: Some("/a/id"), systemd: false, resources: &resources, devices: &[] })
 }
 
 /// `file=value` of every write, in order.
@@ -251,7 +252,7 @@ fn errors_name_the_field_and_the_reason() {
 
 #[test]
 fn a_v1_host_without_a_controller() {
-    let host = Host { unified: None, legacy: vec![v1("memory", &["memory"])] };
+    let host = Host { unified: None, legacy: vec![v1("memory", &["memory"]), v1("devices", &["devices"])] };
     let e = planned(&host, r#"{"pids":{"limit":1}}"#).unwrap_err();
     assert_eq!(e.kind(), Kind::Unsupported);
     assert!(e.to_string().contains("no hierarchy with the pids controller"), "{e}");
@@ -269,7 +270,7 @@ fn what_is_ignored_is_said() {
 fn places() {
     let resources = Resources::default();
     let at = |host: &Host, path: Option<&str>, systemd: bool| {
-        let p = plan(host, &Request { id: "id", cgroups_path: path, systemd, resources: &resources }).unwrap();
+        let p = plan(host, &Request { id: "id", cgroups_path: path, systemd, resources: &resources, devices: &[] }).unwrap();
         p.cgroup().dirs().map(Dir::full).collect::<Vec<_>>()
     };
     assert_eq!(at(&v2(), None, false), ["/sys/fs/cgroup/user.slice/id"]);
@@ -277,7 +278,7 @@ fn places() {
     assert_eq!(at(&v2(), Some("../../x"), false), ["/sys/fs/cgroup/user.slice/x"]);
     assert_eq!(at(&v2(), Some("a-b.slice:p:n"), true), ["/sys/fs/cgroup/a.slice/a-b.slice/p-n.scope"]);
     let dirs = at(&hybrid(), Some("/x"), false);
-    assert_eq!(dirs.len(), 8, "each hierarchy once, co-mounted controllers together: {dirs:?}");
+    assert_eq!(dirs.len(), 9, "each hierarchy once, co-mounted controllers together: {dirs:?}");
     assert_eq!(dirs[..2], ["/sys/fs/cgroup/unified/x", "/sys/fs/cgroup/cpu,cpuacct/x"]);
     let dirs = at(&hybrid(), None, false);
     assert_eq!(dirs[..2], ["/sys/fs/cgroup/unified/id", "/sys/fs/cgroup/cpu,cpuacct/me/id"]);
@@ -297,9 +298,13 @@ fn the_state_survives_json_and_is_small() {
 #[test]
 fn explained_step_by_step() {
     let p = planned(&v2(), r#"{"memory":{"limit":4096}}"#).unwrap();
-    let lines: Vec<String> = p.to_string().lines().map(str::to_owned).collect();
-    assert_eq!(
-        lines,
-        ["mkdir /sys/fs/cgroup/a/id", "write /sys/fs/cgroup/a/id/memory.max \"4096\"  # linux.resources.memory.limit"]
-    );
+    let text = p.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "mkdir /sys/fs/cgroup/a/id");
+    assert_eq!(lines[1], "write /sys/fs/cgroup/a/id/memory.max \"4096\"  # linux.resources.memory.limit");
+    assert!(lines[2].starts_with("bpf: device program of ") && lines.len() == 3, "{text}");
+    let text = planned(&hybrid(), "{}").unwrap().to_string();
+    assert!(text.contains("write /sys/fs/cgroup/devices/a/id/devices.allow \"c 1:3 rwm\"  # linux.resources.devices"), "{text}");
+    let open = planned(&v2(), r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"access":"rwm"}]}"#).unwrap();
+    assert!(!open.to_string().contains("device program"), "where everything is allowed there is no program");
 }

@@ -2,31 +2,62 @@
 
 use std::os::fd::AsFd;
 
-use super::apply::{Refused, enable, write_all};
+use super::apply::{self, Refused, enable, write_all};
+use super::plan::DevicePlan;
 use super::writes::{self, Purpose, Write};
-use super::{Binding, Cgroup, Dir, file};
+use super::{Binding, Cgroup, Dir, bpf, file};
 use crate::error::{Error, Result};
+use crate::spec::config::Device;
 use crate::spec::resources::Resources;
 
 impl Cgroup {
     /// Changes the limits of a running container.
     ///
     /// Fields that make sense only together are completed with the present values, as runc completes them from its saved
-    /// configuration: period and quota, memory and swap. Device rules are left alone unless some are given.
+    /// configuration: period and quota, memory and swap. Device rules are left alone unless some are given; then they
+    /// replace the present ones, in one step on cgroup2, with the defaults for what `listed` (`linux.devices`) lacks.
+    /// Returns what was accepted without effect.
     ///
     /// # Errors
     /// A value that is wrong, a limit that the host lacks, a write that the kernel refuses: then all is as before.
-    pub fn update(&self, resources: &Resources) -> Result<Vec<String>> {
+    pub fn update(&self, resources: &Resources, listed: &[Device]) -> Result<Vec<String>> {
         let resources = self.completed(resources)?;
         let w = writes::all(&resources, Purpose::Update, self)?;
+        let devices =
+            if resources.devices.is_empty() { None } else { Some(DevicePlan::new(self, &resources, listed, Purpose::Update)?) };
         self.check_usage(&resources)?;
-        self.write_undoing(&w.list)?;
+        self.write_undoing(&w.list, devices.as_ref())?;
         Ok(w.warnings)
     }
 
-    /// Carries the writes out, one at a time; on failure the earlier ones are undone.
-    fn write_undoing(&self, list: &[(Binding, Write)]) -> Result<()> {
-        let mut undo: Vec<(&Dir, String, String)> = Vec::new();
+    fn set_devices(&self, plan: &DevicePlan) -> Result<()> {
+        let all = bpf::allow_all();
+        let program = match plan {
+            DevicePlan::Exceptions(i, e) => return apply::write_exceptions(&self.legacy[*i], e),
+            DevicePlan::Program(program) => program,
+            DevicePlan::AllowAll => &all,
+        };
+        let Some(dir) = &self.unified else { return Ok(()) };
+        bpf::attach(file::open_dir(&dir.full(), "devices")?.as_fd(), program, false, "devices")
+    }
+
+    /// Carries the writes out, the device rules last; on failure all that was written is undone.
+    fn write_undoing(&self, list: &[(Binding, Write)], devices: Option<&DevicePlan>) -> Result<()> {
+        let mut undo = Vec::new();
+        let done = self.write_recording(list, &mut undo).and_then(|()| devices.map_or(Ok(()), |d| self.set_devices(d)));
+        if done.is_err() {
+            // Twice, because values that bound each other may have to go back in the other order.
+            for _ in 0..2 {
+                for (dir, name, value) in undo.iter().rev() {
+                    let _ = file::write(&format!("{}/{name}", dir.full()), value);
+                }
+            }
+        }
+        done
+    }
+
+    /// Carries the writes out; `undo` gets, before each, the file and value that bring it back.
+    fn write_recording<'a>(&'a self, list: &[(Binding, Write)], undo: &mut Vec<(&'a Dir, String, String)>) -> Result<()> {
         // Directory by directory, so that writes which wait for their neighbours (RetryLast) meet them.
         for dir in self.dirs() {
             let mine: Vec<Write> =
@@ -44,16 +75,7 @@ impl Cgroup {
                     }
                 }
             }
-            if let Err(failed) = write_all(fd.as_fd(), dir, &mine) {
-                let e = failed.explain(&refused);
-                // Twice, because values that bound each other may have to go back in the other order.
-                for _ in 0..2 {
-                    for (dir, name, value) in undo.iter().rev() {
-                        let _ = file::write(&format!("{}/{name}", dir.full()), value);
-                    }
-                }
-                return Err(e);
-            }
+            write_all(fd.as_fd(), dir, &mine).map_err(|failed| failed.explain(&refused))?;
         }
         Ok(())
     }

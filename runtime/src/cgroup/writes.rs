@@ -46,6 +46,15 @@ pub enum Purpose {
     Update,
 }
 
+impl Purpose {
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Purpose::Create => "linux.resources.",
+            Purpose::Update => "",
+        }
+    }
+}
+
 /// Collects the writes of one hierarchy kind.
 pub(crate) struct Writes<'a> {
     cgroup: &'a Cgroup,
@@ -61,11 +70,7 @@ pub(crate) struct Writes<'a> {
 /// # Errors
 /// A value that no kernel takes, or a limit that the hierarchy of its controller does not have.
 pub(crate) fn all<'a>(r: &Resources, purpose: Purpose, cgroup: &'a Cgroup) -> Result<Writes<'a>> {
-    let prefix = match purpose {
-        Purpose::Create => "linux.resources.",
-        Purpose::Update => "",
-    };
-    let mut w = Writes { cgroup, prefix, list: Vec::new(), warnings: Vec::new() };
+    let mut w = Writes { cgroup, prefix: purpose.prefix(), list: Vec::new(), warnings: Vec::new() };
     if let Some(pids) = &r.pids {
         w.pids(pids)?;
     }
