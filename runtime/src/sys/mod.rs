@@ -1,6 +1,7 @@
 //! System calls that rustix lacks, each a thin wrapper. With `init` the only `unsafe` of the library.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod clone;
 pub mod mount;
 pub mod process;
