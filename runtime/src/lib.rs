@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod cli;
+pub mod container;
 pub mod devices;
 pub mod error;
 pub mod hooks;
@@ -17,5 +18,6 @@ pub mod seccomp;
 pub mod spec;
 pub mod state;
 pub mod sys;
+pub mod tty;
 
 pub use error::{Error, Kind, Result};

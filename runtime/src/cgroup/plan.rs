@@ -126,6 +126,11 @@ impl CgroupPlan {
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
     }
+
+    /// Does clone3 alone put the process where it belongs? See [`super::Created::complete_at_clone`].
+    pub fn complete_at_clone(&self) -> bool {
+        self.cgroup.unified.is_some() && self.cgroup.legacy.is_empty() && self.cgroup.unit.is_none()
+    }
 }
 
 impl fmt::Display for CgroupPlan {

@@ -1,10 +1,9 @@
-//! Device nodes: the default ones and `linux.devices`; and the device rules every container gets.
+//! Device nodes: the default ones and `linux.devices`. (Device rules are the cgroup's.)
 
 use crate::error::{Error, Result};
 use crate::mount::plan::Builder;
 use crate::plan::{Inside, MustBe, Op, Step, Tree};
 use crate::spec::config::{Device, NamespaceKind};
-use crate::spec::resources::DeviceRule;
 
 /// Default device nodes (config-linux.md#default-devices): path, major, minor.
 pub const DEFAULT: [(&str, u64, u64); 6] =
@@ -89,24 +88,6 @@ fn kind_and_number(device: &Device, field: &str) -> Result<(u32, u64)> {
         (Ok(major), Ok(minor)) if major < 1 << 12 && minor < 1 << 20 => Ok((kind, libc::makedev(major, minor))),
         _ => Err(Error::config(field, format!("{}:{} is not a device number", device.major, device.minor))),
     }
-}
-
-/// The rules that follow those of config.json: making any node, and using the default ones and terminals.
-///
-/// As in runc, config.json cannot take these away; programs rely on them.
-pub fn default_rules() -> Vec<DeviceRule> {
-    let rule = |kind: &str, major: Option<i64>, minor: Option<i64>, access: &str| DeviceRule {
-        allow: true,
-        kind: Some(kind.into()),
-        major,
-        minor,
-        access: Some(access.into()),
-    };
-    let mut rules = vec![rule("c", None, None, "m"), rule("b", None, None, "m")];
-    rules.extend(DEFAULT.map(|(_, major, minor)| rule("c", Some(major as i64), Some(minor as i64), "rwm")));
-    rules.push(rule("c", Some(136), None, "rwm")); // pseudo terminals
-    rules.push(rule("c", Some(5), Some(2), "rwm")); // ptmx
-    rules
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod process;
 pub mod protocol;
 mod terminal;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -79,8 +79,8 @@ pub(crate) struct Walk<'a> {
     program: usize,
     /// The working directory could not be entered yet.
     chdir_later: bool,
-    /// Whom failures are told.
-    report: i32,
+    /// Somebody said START.
+    started: bool,
     /// The connection of `start`.
     starter: Option<OwnedFd>,
     /// Text for a failure.
@@ -99,7 +99,7 @@ pub fn run(plan: &InitPlan, context: &Context<'_>) -> ! {
         null: None,
         program: 0,
         chdir_later: false,
-        report: context.socket.as_raw_fd(),
+        started: false,
         starter: None,
         detail: [0; protocol::DETAIL],
         detail_length: 0,
@@ -232,7 +232,11 @@ impl Walk<'_> {
         self.send(Kind::Ready)?; // EPIPE: the parent is gone, and so are we
         match self.context.gate {
             Gate::Open => Ok(()),
-            Gate::Parent => self.receive(Kind::Start),
+            Gate::Parent => {
+                self.receive(Kind::Start)?;
+                self.started = true;
+                Ok(())
+            }
             Gate::Listener(listener) => loop {
                 let connection = match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
                     Ok(connection) => connection,
@@ -241,7 +245,7 @@ impl Walk<'_> {
                 };
                 // `state` and `list` connect to see whether we listen, and hang up.
                 if receive_from(connection.as_fd()) == Ok(Some(Kind::Start)) {
-                    self.report = connection.as_raw_fd();
+                    self.started = true;
                     self.starter = Some(connection);
                     return Ok(());
                 }
@@ -286,6 +290,12 @@ impl Walk<'_> {
         message.arg = fail.arg;
         message.length = self.detail_length as u16;
         message.detail = self.detail;
+        // `start` does not have our Plan: it gets the field along.
+        if let (Some(step), true) = (self.plan.steps.get(index), self.started) {
+            let length = step.field.len().min(protocol::DETAIL);
+            message.detail[..length].copy_from_slice(&step.field.as_bytes()[..length]);
+            message.length = length as u16;
+        }
         let _ = self.send_message(&message);
     }
 }

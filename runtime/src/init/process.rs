@@ -165,6 +165,7 @@ impl Walk<'_> {
                 dup_onto(*fd, number as i32).by(Call::Dup)?;
             }
         }
+        sys::process::keep_open(3, keep_fds).by(Call::CloseRange)?;
         sys::process::close_from(3 + keep_fds as i32, true).by(Call::CloseRange)?;
         prctl(libc::PR_SET_PDEATHSIG, 0, 0).by(Call::Prctl)?;
         prctl(libc::PR_SET_THP_DISABLE, 0, 0).by(Call::Prctl)?;

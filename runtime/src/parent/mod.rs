@@ -9,7 +9,6 @@ mod sources;
 mod spawn;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -20,7 +19,6 @@ use crate::init::{Context, Gate};
 use crate::plan::{Duties, InitPlan, Op, Plan};
 use crate::sys;
 
-pub use report::failed_step;
 pub use sources::open_rootfs;
 
 /// What a caller of [`create`] does at points of a container's birth. Each may block.
@@ -110,7 +108,7 @@ pub fn create(plan: &Plan, options: &Options<'_>, events: &mut dyn Events) -> Re
     };
     let child = spawn::spawn(&clone, &plan.init, &context, ours)?;
     drop(theirs);
-    watch(child, &plan.init, &plan.duties, &plan.bundle, options, proc.as_fd(), events)
+    watch(child, &plan.init, &plan.duties, options, proc.as_fd(), events)
 }
 
 /// Runs a process in the namespaces of `target`, a pidfd, or in our own. `pid_namespace`: enter its pid namespace, too.
@@ -147,7 +145,7 @@ pub fn exec(
     if let Some(own) = own {
         sys::clone::setns(own.as_fd(), libc::CLONE_NEWPID as u64).at("exec", || "setns(own pid namespace)".into())?;
     }
-    watch(child?, init, duties, Path::new("/"), options, proc.as_fd(), events)
+    watch(child?, init, duties, options, proc.as_fd(), events)
 }
 
 fn open_proc() -> Result<OwnedFd> {
@@ -165,12 +163,11 @@ fn watch(
     child: Child,
     init: &InitPlan,
     duties: &Duties,
-    bundle: &Path,
     options: &Options<'_>,
     proc: BorrowedFd<'_>,
     events: &mut dyn Events,
 ) -> Result<Child> {
-    let result = serve(&child, init, duties, bundle, options, proc, events);
+    let result = serve(&child, init, duties, options, proc, events);
     match result {
         Ok(()) => Ok(child),
         Err(error) => {
@@ -187,7 +184,6 @@ fn serve(
     child: &Child,
     init: &InitPlan,
     duties: &Duties,
-    bundle: &Path,
     options: &Options<'_>,
     proc: BorrowedFd<'_>,
     events: &mut dyn Events,
@@ -225,7 +221,7 @@ fn serve(
             }
             Kind::Ready if matches!(options.gate, Gate::Open) => ready = true,
             Kind::Ready => return Ok(()),
-            Kind::Failed => return Err(failed_step(&message, init, bundle)),
+            Kind::Failed => return Err(report::failed_step(&message, init)),
             Kind::Go | Kind::Start => return Err(Error::failed("create", "init sent a message that only the parent sends")),
         }
     }
@@ -235,13 +231,18 @@ fn serve(
 ///
 /// # Errors
 /// The failed step.
-pub fn start(socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, init: &InitPlan, listener: &mut dyn FnMut(OwnedFd) -> Result<()>) -> Result<()> {
+pub fn start(
+    socket: BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
+    args: &[String],
+    listener: &mut dyn FnMut(OwnedFd) -> Result<()>,
+) -> Result<()> {
     send(socket, Kind::Start)?;
     loop {
         match receive(socket) {
             Ok(None) => return Ok(()),
             Ok(Some((message, _))) => match message.kind {
-                Kind::Failed => return Err(failed_step(&message, init, Path::new("/"))),
+                Kind::Failed => return Err(report::failed_start(&message, args.first().map_or("", |a| a))),
                 Kind::Seccomp => {
                     listener(fetch(pidfd, message.arg)?)?;
                     send(socket, Kind::Go)?;

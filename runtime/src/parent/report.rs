@@ -1,7 +1,5 @@
 //! What init reports, in words.
 
-use std::path::Path;
-
 use rustix::io::Errno;
 
 use crate::error::{Error, words};
@@ -10,17 +8,18 @@ use crate::init::protocol::Message;
 use crate::plan::{InitPlan, Op};
 
 /// The error behind a FAILED message.
-pub fn failed_step(message: &Message, init: &InitPlan, _bundle: &Path) -> Error {
+pub fn failed_step(message: &Message, init: &InitPlan) -> Error {
     let Some(step) = init.steps.get(usize::from(message.step)) else {
         return Error::failed("create", format!("init reported a failure of step {}, which the plan does not have", message.step));
     };
     let call = NAMES.get(usize::from(message.call)).copied().unwrap_or("?");
     let errno = message.errno();
     if let Op::FindProgram | Op::Execute = step.op {
-        return program_error(init, errno, matches!(step.op, Op::FindProgram));
+        let name = init.program.argv.strings().first().map(|a| a.to_string_lossy().into_owned());
+        return program_error(name.unwrap_or_default(), errno, matches!(step.op, Op::FindProgram));
     }
     if call == "getcwd" && errno == Errno::XDEV {
-        return Error::failed(&step.field, "the working directory is outside of the container's root, or was removed");
+        return outside(&step.field);
     }
     let text = message.text();
     let argument = step.op.argument(message.arg);
@@ -32,9 +31,24 @@ pub fn failed_step(message: &Message, init: &InitPlan, _bundle: &Path) -> Error 
     }
 }
 
+/// The error behind a FAILED message that came after START, whose text is the step's field.
+pub fn failed_start(message: &Message, program: &str) -> Error {
+    let call = NAMES.get(usize::from(message.call)).copied().unwrap_or("?");
+    let errno = message.errno();
+    match call {
+        "execve" => program_error(program.to_owned(), errno, false),
+        "getcwd" if errno == Errno::XDEV => outside(&message.text()),
+        _ => Error::system(message.text(), format!("{call}()"), errno),
+    }
+}
+
+/// CVE-2024-21626.
+fn outside(field: &str) -> Error {
+    Error::failed(field, "the working directory is outside of the container's root, or was removed")
+}
+
 /// A program that is not there, or not executable: runc's exit codes 127 and 126 hang on the difference.
-fn program_error(init: &InitPlan, errno: Errno, searching: bool) -> Error {
-    let name = init.program.argv.strings().first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
+fn program_error(name: String, errno: Errno, searching: bool) -> Error {
     let in_path = !name.contains('/');
     match errno {
         Errno::NOENT | Errno::NOTDIR if searching && in_path => {

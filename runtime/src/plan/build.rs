@@ -314,6 +314,10 @@ pub fn build_exec(process: &Process, facts: &Facts, request: &ExecRequest, warni
     }
     let mut steps = Vec::new();
     let mut step = |field: &str, op: Op| steps.push(Step { field: field.into(), op });
+    let affinity = process.exec_cpu_affinity.as_ref();
+    if let Some(list) = affinity.and_then(|a| a.initial.as_deref()).filter(|l| !l.is_empty()) {
+        step("process.execCPUAffinity.initial", Op::Affinity { mask: cpu_mask("process.execCPUAffinity.initial", list)? });
+    }
     if request.wait || duties != Duties::default() {
         step("exec", Op::WaitForParent);
     }
@@ -335,7 +339,6 @@ pub fn build_exec(process: &Process, facts: &Facts, request: &ExecRequest, warni
     }
     attribute_steps(process, &checked, &around, &mut steps)?;
     let mut step = |field: &str, op: Op| steps.push(Step { field: field.into(), op });
-    let affinity = process.exec_cpu_affinity.as_ref();
     let mask = match affinity.and_then(|a| a.final_.as_deref()) {
         Some(list) if !list.is_empty() => cpu_mask("process.execCPUAffinity.final", list)?,
         _ => vec![u64::MAX; 16],

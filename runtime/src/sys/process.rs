@@ -315,3 +315,21 @@ pub fn close(fd: RawFd) {
     // SAFETY: the number is one that the child's code never uses as an owned descriptor.
     unsafe { libc::close(fd) };
 }
+
+/// Takes close-on-exec off `count` descriptors from `first` on.
+///
+/// # Errors
+/// EBADF: one of them is not open.
+pub fn keep_open(first: RawFd, count: u32) -> Result<(), Errno> {
+    for fd in (first..).take(count as usize) {
+        // SAFETY: F_SETFD takes an integer.
+        check(unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFD, 0) })?;
+    }
+    Ok(())
+}
+
+/// Is a descriptor of this number open?
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no argument.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}

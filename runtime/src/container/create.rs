@@ -1,0 +1,168 @@
+//! `create` and the first half of `run`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+
+use super::namespaces_to_enter;
+use super::prepare::Prepared;
+use crate::cgroup::Created;
+use crate::error::{Context as _, Error, Result};
+use crate::hooks::{self, Place};
+use crate::init::Gate;
+use crate::parent::{self, Child, Events, Options};
+use crate::seccomp::send_listener;
+use crate::state::{Dir, Lock, Phase, Process, START_SOCKET, State, StateRoot, Status};
+
+/// How long the processes of a failed container may take to go.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
+/// A container that is ready to be started, or runs.
+#[derive(Debug)]
+pub struct Launched {
+    /// State directory.
+    pub dir: Dir,
+    /// The right to change it.
+    pub lock: Lock,
+    /// state.json.
+    pub state: State,
+    /// Its first process.
+    pub child: Child,
+}
+
+/// Who gets the container's terminal.
+pub type Console<'a> = dyn FnMut(OwnedFd) -> Result<()> + 'a;
+
+/// What a new container's program waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing: it runs when [`create`] returns.
+    No,
+    /// START on [`Child::socket`].
+    ForParent,
+    /// `start`.
+    ForStart,
+}
+
+/// Makes a container.
+///
+/// # Errors
+/// The failed step; nothing is left of the container then.
+pub fn create(root: &StateRoot, prepared: &Prepared, wait: Wait, console: &mut Console<'_>) -> Result<Launched> {
+    let (dir, lock) = root.create(&prepared.id)?;
+    let mut state = match State::new(&prepared.id, prepared.bundle.clone(), &prepared.config) {
+        Ok(state) => state,
+        Err(error) => {
+            let _ = dir.remove();
+            return Err(error);
+        }
+    };
+    match attempt(&dir, &mut state, prepared, wait, console) {
+        Ok(child) => Ok(Launched { dir, lock, state, child }),
+        Err(error) => {
+            undo(&dir, &state, prepared);
+            Err(error)
+        }
+    }
+}
+
+fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, wait: Wait, console: &mut Console<'_>) -> Result<Child> {
+    // Written before anything is made: whoever finds it can remove what a crash leaves.
+    let record = serde_json::to_value(prepared.cgroup.cgroup());
+    state.cgroup = record.map_err(|e| Error::failed("state.json", e.to_string()))?;
+    let config = serde_json::to_vec(&prepared.config).map_err(|e| Error::failed("config.json", e.to_string()))?;
+    dir.write_config(&config)?;
+    dir.write(state)?;
+    let listener = if wait == Wait::ForStart { Some(start_socket(dir)?) } else { None };
+    let cgroup = prepared.cgroup.create()?;
+    let gate = match (&listener, wait) {
+        (Some(fd), _) => Gate::Listener(fd.as_fd()),
+        (None, Wait::ForParent) => Gate::Parent,
+        (None, _) => Gate::Open,
+    };
+    let options = Options { gate, cgroup: cgroup.clone_fd(), reparent: false, stdio: None };
+    let mut events = Birth { dir, state, prepared, cgroup: &cgroup, console };
+    let child = parent::create(&prepared.plan, &options, &mut events)?;
+    state.phase = Phase::Created;
+    match dir.write(state) {
+        Ok(()) => Ok(child),
+        Err(error) => {
+            let _ = crate::sys::signal::pidfd_send(child.pidfd.as_fd(), libc::SIGKILL);
+            Err(error)
+        }
+    }
+}
+
+/// The socket that init listens on until it is started.
+fn start_socket(dir: &Dir) -> Result<OwnedFd> {
+    let call = |name: &str| format!("{name}({START_SOCKET:?})");
+    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("state", || call("socket"))?;
+    let address = SocketAddrUnix::new(dir.short_path(START_SOCKET)).at("state", || call("bind"))?;
+    bind(&fd, &address).at("state", || call("bind"))?;
+    listen(&fd, 16).at("state", || call("listen"))?;
+    Ok(fd)
+}
+
+/// Removes what a failed create has made. What cannot be removed now, `delete --force` finds by the state.
+fn undo(dir: &Dir, state: &State, prepared: &Prepared) {
+    let cgroup = prepared.cgroup.cgroup();
+    let gone = cgroup.kill_all().and_then(|()| cgroup.destroy(LAST_WAIT));
+    if state.init.is_some() {
+        let _ = super::delete::poststop(state);
+    }
+    if gone.is_ok() {
+        let _ = dir.remove();
+    }
+}
+
+/// What happens between clone and ready.
+struct Birth<'a, 'c> {
+    dir: &'a Dir,
+    state: &'a mut State,
+    prepared: &'a Prepared,
+    cgroup: &'a Created,
+    console: &'a mut Console<'c>,
+}
+
+impl Events for Birth<'_, '_> {
+    fn cloned(&mut self, pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.state.init = Some(Process::of(pid)?);
+        self.dir.write(self.state)?;
+        if self.cgroup.complete_at_clone() { Ok(()) } else { self.cgroup.attach(pid) }
+    }
+
+    fn runtime_hooks(&mut self, pid: i32) -> Result<()> {
+        let Some(hooks) = &self.prepared.config.hooks else { return Ok(()) };
+        let json = self.state.oci_json(Status::Creating, Some(pid));
+        let place = Place::Runtime(&self.prepared.bundle);
+        hooks::run("prestart", &hooks.prestart, &json, place)?;
+        hooks::run("createRuntime", &hooks.create_runtime, &json, place)
+    }
+
+    fn container_hooks(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        let Some(hooks) = &self.prepared.config.hooks else { return Ok(()) };
+        let (flags, own_pid, userns) = namespaces_to_enter(&self.prepared.config);
+        let seen = if self.state.own_pid_namespace { 1 } else { pid };
+        let json = self.state.oci_json(Status::Creating, Some(seen));
+        hooks::run("createContainer", &hooks.create_container, &json, Place::Container { pidfd, flags, pid: own_pid, userns })
+    }
+
+    fn console(&mut self, master: OwnedFd) -> Result<()> {
+        (self.console)(master)
+    }
+
+    fn seccomp_listener(&mut self, listener: OwnedFd, pid: i32) -> Result<()> {
+        announce(self.state, &self.prepared.plan.init.filter, Status::Creating, pid, listener)
+    }
+}
+
+/// Sends a notification descriptor to its agent.
+///
+/// # Errors
+/// Those of [`send_listener`].
+pub fn announce(state: &State, filter: &Option<crate::plan::Filter>, status: Status, pid: i32, listener: OwnedFd) -> Result<()> {
+    let Some((path, metadata)) = filter.as_ref().and_then(|f| f.listener.as_ref()) else { return Ok(()) };
+    let json: serde_json::Value = serde_json::from_str(&state.oci_json(status, state.init.map(|p| p.pid))).unwrap_or_default();
+    send_listener(path, metadata, crate::cli::features::OCI_VERSION_MAX, pid, &json, listener.as_fd())
+}
