@@ -1,0 +1,449 @@
+//! Carrying out a plan: directories, controllers, limits. What fails is undone; what a crash leaves is found by the paths
+//! that the container's state already holds.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::devices::Exceptions;
+use super::plan::{CgroupPlan, DevicePlan};
+use super::writes::{OnError, Write};
+use super::{Cgroup, Dir, Host, bpf};
+use super::{file, path};
+use crate::error::{Context, Error, Result};
+
+/// Step name of what is no config field.
+const STEP: &str = "cgroup";
+/// Field of what concerns device rules.
+const DEVICES: &str = "linux.resources.devices";
+/// Controllers that every container gets where the host has them, limits or not: without them its statistics would be
+/// those of its parent. Hugetlb, rdma, cpuset and the rest are enabled when a limit asks for them.
+const ACCOUNTING: [&str; 4] = ["cpu", "memory", "pids", "io"];
+
+/// A cgroup that was made and waits for its first process.
+#[derive(Debug)]
+pub struct Created {
+    cgroup: Cgroup,
+    unified: Option<OwnedFd>,
+}
+
+impl Created {
+    /// The directory in the unified tree, for clone3's CLONE_INTO_CGROUP. None on a host without cgroup2 and with the
+    /// systemd driver: then [`Created::attach`] does all.
+    pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Is a process that was cloned into [`Created::clone_fd`] already where it belongs? If not, the clone must be followed
+    /// by [`Created::attach`] before the child goes on.
+    pub fn complete_at_clone(&self) -> bool {
+        self.unified.is_some() && self.cgroup.legacy.is_empty() && self.cgroup.unit.is_none()
+    }
+
+    /// Puts `pid` where the clone could not: the v1 hierarchies, and the unified one too if it was not cloned there.
+    ///
+    /// # Errors
+    /// The kernel refuses, naming the hierarchy.
+    pub fn attach(&self, pid: i32) -> Result<()> {
+        for dir in &self.cgroup.legacy {
+            join(dir, pid)?;
+        }
+        match (&self.cgroup.unified, &self.unified) {
+            (Some(dir), None) => join(dir, pid),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Cgroup {
+    /// Moves `pid` into it, in every hierarchy.
+    ///
+    /// # Errors
+    /// The kernel refuses, naming the directory.
+    pub fn add(&self, pid: i32) -> Result<()> {
+        self.dirs().try_for_each(|dir| join(dir, pid))
+    }
+}
+
+/// Writes `pid` to cgroup.procs of `dir`.
+pub(crate) fn join(dir: &Dir, pid: i32) -> Result<()> {
+    let path = dir.full();
+    file::write(&format!("{path}/cgroup.procs"), &pid.to_string()).map_err(|errno| {
+        let e = file::write_error(STEP, &path, "cgroup.procs", &pid.to_string(), errno);
+        match errno {
+            Errno::BUSY => e.hint("a cgroup whose children have controllers takes no processes"),
+            Errno::NOSPC => e.hint("its cpuset has no CPUs or no memory nodes"),
+            Errno::OPNOTSUPP => e.hint("the cgroup is in threaded mode"),
+            _ => e,
+        }
+    })
+}
+
+/// Directories made by this run, in order; removed again if it fails.
+#[derive(Default)]
+struct Made(Vec<String>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.0.drain(..).rev() {
+            let _ = rustix::fs::rmdir(path.as_str());
+        }
+    }
+}
+
+impl CgroupPlan {
+    /// Makes the directories and writes the limits.
+    ///
+    /// # Errors
+    /// A limit that the kernel refuses, by its config field; a controller that the host does not have or has elsewhere; a
+    /// cgroup that exists with processes in it, or frozen. Nothing is left behind.
+    pub fn create(&self) -> Result<Created> {
+        let mut made = Made::default();
+        let mut unified = None;
+        let mut dirs = self.dirs.iter();
+        if self.cgroup.unified.is_some()
+            && let Some(d) = dirs.next()
+        {
+            let path = d.dir.full();
+            let fresh = make(&path, &mut made)?;
+            if !fresh {
+                refuse_used_v2(&path)?;
+            }
+            let fd = file::open_dir(&path, STEP)?;
+            let refused = enable(fd.as_fd(), &d.dir, &d.writes)?;
+            write_all(fd.as_fd(), &d.dir, &d.writes).map_err(|e| e.explain(&refused))?;
+            if let DevicePlan::Program(program) = &self.devices {
+                bpf::attach(fd.as_fd(), program, fresh, DEVICES)?;
+            }
+            unified = Some(fd);
+        }
+        for (i, d) in dirs.enumerate() {
+            let path = d.dir.full();
+            if !make(&path, &mut made)? {
+                refuse_used_v1(&d.dir)?;
+            }
+            let cpuset = d.dir.controllers.iter().any(|c| c == "cpuset");
+            if cpuset {
+                inherit_cpuset(&d.dir.mount, &d.dir.path, &d.writes)?;
+            }
+            if !d.writes.is_empty() {
+                let fd = file::open_dir(&path, STEP)?;
+                write_all(fd.as_fd(), &d.dir, &d.writes).map_err(|e| e.explain(&Refused::default()))?;
+            }
+            if let DevicePlan::Exceptions(at, exceptions) = &self.devices
+                && *at == i
+            {
+                write_exceptions(&d.dir, exceptions)?;
+            }
+        }
+        made.0.clear();
+        Ok(Created { cgroup: self.cgroup.clone(), unified })
+    }
+}
+
+/// mkdir, with missing parents. False: it was there.
+fn make(path: &str, made: &mut Made) -> Result<bool> {
+    let mkdir = |path: &str| rustix::fs::mkdir(path, Mode::from_raw_mode(0o755));
+    match mkdir(path) {
+        Ok(()) => {
+            made.0.push(path.to_owned());
+            Ok(true)
+        }
+        Err(Errno::EXIST) => Ok(false),
+        Err(Errno::NOENT) => {
+            let Some((parent, _)) = path.rsplit_once('/').filter(|(p, _)| !p.is_empty()) else {
+                return Err(Error::system(STEP, format!("mkdir({path:?})"), Errno::NOENT));
+            };
+            make(parent, made)?;
+            // Somebody may have made it in between: then it is not ours to undo.
+            match mkdir(path) {
+                Ok(()) => {
+                    made.0.push(path.to_owned());
+                    Ok(true)
+                }
+                Err(Errno::EXIST) => Ok(false),
+                Err(errno) => Err(mkdir_error(path, errno)),
+            }
+        }
+        Err(errno) => Err(mkdir_error(path, errno)),
+    }
+}
+
+fn mkdir_error(path: &str, errno: Errno) -> Error {
+    let e = Error::system(STEP, format!("mkdir({path:?})"), errno);
+    match errno {
+        Errno::AGAIN => e.hint("cgroup.max.descendants or cgroup.max.depth of a parent is reached"),
+        Errno::ROFS => e.hint("the cgroup file system is mounted read-only"),
+        Errno::ACCESS | Errno::PERM => e.hint("this needs root or a delegated cgroup"),
+        _ => e,
+    }
+}
+
+/// An existing cgroup is taken over only if it is empty and not frozen (as runc does, 1.2 and later).
+fn refuse_used_v2(path: &str) -> Result<()> {
+    let events = format!("{path}/cgroup.events");
+    let text = file::read(&events).at(STEP, || format!("read({events:?})"))?;
+    if file::keyed(&text, "populated") != Some(0) {
+        return Err(Error::failed(STEP, format!("{path} exists and is not empty: choose another linux.cgroupsPath")));
+    }
+    let freeze = file::read(&format!("{path}/cgroup.freeze")).unwrap_or_default();
+    if freeze.trim() == "1" || file::keyed(&text, "frozen") == Some(1) {
+        return Err(Error::failed(STEP, format!("{path} exists and is frozen: thaw it (cgroup.freeze) or choose another")));
+    }
+    Ok(())
+}
+
+/// The same for a v1 hierarchy.
+fn refuse_used_v1(dir: &Dir) -> Result<()> {
+    let path = dir.full();
+    let mut pids = Vec::new();
+    super::live::collect_pids(&path, &mut pids)?;
+    if !pids.is_empty() {
+        let problem = format!("{path} exists and holds {} process(es): choose another linux.cgroupsPath", pids.len());
+        return Err(Error::failed(STEP, problem));
+    }
+    if dir.controllers.iter().any(|c| c == "freezer") {
+        let state = file::read(&format!("{path}/freezer.state")).unwrap_or_default();
+        if !matches!(state.trim(), "" | "THAWED") {
+            return Err(Error::failed(STEP, format!("{path} exists and is frozen: thaw it (freezer.state) or choose another")));
+        }
+    }
+    Ok(())
+}
+
+/// Why a controller could not be enabled: ancestor's subtree_control file and what the kernel said.
+#[derive(Default)]
+pub(crate) struct Refused(Vec<(String, String, Errno)>);
+
+/// Enables, down the path, the controllers that the writes need and the accounting ones, where they are missing. In the
+/// common case (a manager has enabled them) it is one read. What cannot be enabled comes back: whether that matters shows
+/// when a limit is written.
+pub(crate) fn enable(fd: BorrowedFd<'_>, dir: &Dir, writes: &[Write]) -> Result<Refused> {
+    let has = file::read_at(fd, "cgroup.controllers").at(STEP, || format!("read(\"{}/cgroup.controllers\")", dir.full()))?;
+    let missing = |c: &str| !has.split_ascii_whitespace().any(|h| h == c);
+    let mut wanted: Vec<&str> = ACCOUNTING.into_iter().filter(|c| missing(c)).collect();
+    for w in writes {
+        if missing(&w.controller) && !wanted.contains(&&*w.controller) {
+            wanted.push(&w.controller);
+        }
+    }
+    let mut refused = Refused::default();
+    if wanted.is_empty() {
+        return Ok(refused);
+    }
+    // Only the mount's own root says what this hierarchy has at all.
+    let root = file::read(&format!("{}/cgroup.controllers", dir.mount)).unwrap_or_default();
+    wanted.retain(|c| root.split_ascii_whitespace().any(|r| r == *c));
+    if wanted.is_empty() {
+        return Ok(refused);
+    }
+    // From the top: a controller can be enabled only where the parent has it. The leaf itself has no children yet.
+    let parents = dir.path.rsplit_once('/').map_or("", |(parents, _)| parents);
+    let mut at = dir.mount.clone();
+    for part in std::iter::once("").chain(parents.split('/').filter(|p| !p.is_empty())) {
+        if !part.is_empty() {
+            at = format!("{at}/{part}");
+        }
+        let file = format!("{at}/cgroup.subtree_control");
+        let all: String = wanted.iter().map(|c| format!("+{c} ")).collect();
+        if file::write(&file, all.trim_end()).is_ok() {
+            continue;
+        }
+        // All or nothing is the kernel's rule: one by one, then.
+        for c in &wanted {
+            if let Err(errno) = file::write(&file, &format!("+{c}")) {
+                refused.0.push(((*c).to_owned(), file.clone(), errno));
+            }
+        }
+    }
+    Ok(refused)
+}
+
+/// Brings the v1 devices cgroup to `target`; lines that are there already are not written.
+pub(crate) fn write_exceptions(dir: &Dir, target: &Exceptions) -> Result<()> {
+    let path = dir.full();
+    let list = file::read(&format!("{path}/devices.list")).at(DEVICES, || format!("read(\"{path}/devices.list\")"))?;
+    let present = Exceptions::parse(&list)
+        .ok_or_else(|| Error::failed(DEVICES, format!("{path}/devices.list is not as expected: {list:?}")))?;
+    for (allow, line) in target.writes_from(&present) {
+        let name = if allow { "devices.allow" } else { "devices.deny" };
+        file::write(&format!("{path}/{name}"), &line).map_err(|errno| {
+            let e = file::write_error(DEVICES, &path, name, &line, errno);
+            if errno == Errno::PERM { e.hint("the parent cgroup does not allow that much") } else { e }
+        })?;
+    }
+    Ok(())
+}
+
+/// A write that failed.
+pub(crate) struct WriteFailed<'a> {
+    dir: &'a Dir,
+    write: &'a Write,
+    errno: Errno,
+    missing: bool,
+}
+
+/// Carries out `writes` in `dir`.
+pub(crate) fn write_all<'a>(fd: BorrowedFd<'_>, dir: &'a Dir, writes: &'a [Write]) -> Result<(), WriteFailed<'a>> {
+    let mut again = Vec::new();
+    for write in writes {
+        let failed = |errno, missing| WriteFailed { dir, write, errno, missing };
+        match (put(fd, &write.file, &write.value), &write.on_error) {
+            (Ok(()), _) | (Err((Errno::NOENT, true)), OnError::SkipMissing) => {}
+            (Err((Errno::INVAL, false)), OnError::RetryLast) => again.push(write),
+            (Err((Errno::NOENT, true)), OnError::Instead(file, value)) => {
+                put(fd, file, value).map_err(|(errno, missing)| failed(errno, missing))?;
+            }
+            (Err((errno, missing)), _) => return Err(failed(errno, missing)),
+        }
+    }
+    for write in again {
+        put(fd, &write.file, &write.value).map_err(|(errno, missing)| WriteFailed { dir, write, errno, missing })?;
+    }
+    Ok(())
+}
+
+/// Writes a value, one with several lines line by line. The error says whether the file itself was missing.
+fn put(dir: BorrowedFd<'_>, file: &str, value: &str) -> Result<(), (Errno, bool)> {
+    use rustix::fs::{OFlags, openat};
+    let fd = openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| (errno, true))?;
+    if !value.contains('\n') {
+        return file::write_fd(fd.as_fd(), value).map_err(|errno| (errno, false));
+    }
+    for line in value.split_inclusive('\n') {
+        file::write_fd(fd.as_fd(), line).map_err(|errno| (errno, false))?;
+    }
+    Ok(())
+}
+
+impl WriteFailed<'_> {
+    /// The error, with what is known about the reason.
+    pub(crate) fn explain(self, refused: &Refused) -> Error {
+        let WriteFailed { dir, write, errno, missing } = self;
+        if missing && errno == Errno::NOENT {
+            return Error::unsupported(&write.field, why_missing(dir, write, refused));
+        }
+        let path = dir.full();
+        let e = file::write_error(&write.field, &path, &write.file, &write.value, errno);
+        match (errno, &*write.controller) {
+            (Errno::BUSY, "memory") => {
+                let used = |f: &str| file::read(&format!("{path}/{f}")).ok().and_then(|t| file::number(&t)).unwrap_or(0);
+                let (usage, peak) = (used("memory.usage_in_bytes"), used("memory.max_usage_in_bytes"));
+                e.hint(format!("in use: {usage} bytes, at most so far: {peak} bytes"))
+            }
+            (Errno::INVAL, "cpu") if write.file.contains("rt_") => {
+                e.hint("realtime bandwidth comes out of the parent's: set cpu.rt_runtime_us there first")
+            }
+            (Errno::INVAL, "cpu") if write.file == "cpu.shares" || write.file == "cpu.weight" => {
+                e.hint("a cgroup with cpu.idle 1 takes no weight")
+            }
+            (Errno::NODEV | Errno::NXIO, "io" | "blkio") => e.hint("no such block device"),
+            _ => e,
+        }
+    }
+}
+
+/// Why a file is not there, as far as the host tells.
+fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String {
+    let c = &*write.controller;
+    if !dir.controllers.is_empty() {
+        return match write.file.strip_prefix("hugetlb.") {
+            Some(_) => page_sizes(&write.file),
+            None if write.file.contains("memsw") => "no swap accounting: boot with swapaccount=1".into(),
+            None => format!("this kernel's {c} controller (v1, at {}) has no {}", dir.mount, write.file),
+        };
+    }
+    let lists = |file: String| file::read(&file).unwrap_or_default().split_ascii_whitespace().any(|x| x == c);
+    if c != "cgroup" && !lists(format!("{}/cgroup.controllers", dir.mount)) {
+        return elsewhere(c, dir);
+    }
+    if let Some((_, file, errno)) = refused.0.iter().find(|r| r.0 == c) {
+        let why = crate::error::words(*errno);
+        let hint = if *errno == Errno::BUSY { " (that cgroup has processes of its own)" } else { "" };
+        return format!("{c} cannot be enabled below {}: write({file:?}, \"+{c}\"): {why}{hint}", dir.mount);
+    }
+    if c != "cgroup" && !lists(format!("{}/cgroup.controllers", dir.full())) {
+        return format!("{c} is not enabled for {}", dir.full());
+    }
+    match &*write.file {
+        f if f.starts_with("hugetlb.") => page_sizes(f),
+        "memory.swap.max" => "this kernel has no swap accounting".into(),
+        "io.bfq.weight" => "this kernel has neither io.bfq.weight (the BFQ scheduler) nor io.weight (iocost)".into(),
+        f => format!("this kernel's {c} controller has no {f}"),
+    }
+}
+
+/// Where a controller is, if not in the cgroup2 tree.
+fn elsewhere(controller: &str, dir: &Dir) -> String {
+    let v1_name = if controller == "io" { "blkio" } else { controller };
+    if let Ok(host) = Host::detect_v1() {
+        for name in [controller, v1_name] {
+            if let Some(mount) = host.bound_to_v1(name) {
+                return format!("{name} is bound to v1 at {mount}");
+            }
+        }
+    }
+    // /proc/cgroups: name, hierarchy, number of cgroups, enabled.
+    let all = file::read("/proc/cgroups").unwrap_or_default();
+    let line = all.lines().find(|l| l.split_ascii_whitespace().next() == Some(v1_name));
+    match line.map(|l| l.split_ascii_whitespace().collect::<Vec<_>>()) {
+        Some(f) if f.get(3) == Some(&"0") => format!("{controller} is disabled in this kernel (cgroup_disable=)"),
+        Some(f) if f.get(1).is_some_and(|h| *h != "0") => {
+            format!("{v1_name} is bound to a v1 hierarchy (number {}) that is not mounted here", f[1])
+        }
+        _ => format!("cgroup2 at {} has no {controller} controller", dir.mount),
+    }
+}
+
+fn page_sizes(file: &str) -> String {
+    let size = file.trim_start_matches("hugetlb.").split('.').next().unwrap_or_default();
+    let mut sizes: Vec<u64> = Vec::new();
+    for entry in std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        sizes.extend(name.to_str().and_then(|n| n.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse::<u64>().ok()));
+    }
+    sizes.sort_unstable();
+    let names: Vec<String> = sizes.into_iter().map(page_size).collect();
+    if names.is_empty() {
+        return "this kernel has no huge pages".into();
+    }
+    format!("this host has no huge pages of {size}: it has {}", names.join(", "))
+}
+
+/// The kernel's name for a page size in kB (mm/hugetlb_cgroup.c).
+pub(crate) fn page_size(kb: u64) -> String {
+    match kb {
+        0..1024 => format!("{kb}KB"),
+        1024..1_048_576 => format!("{}MB", kb >> 10),
+        _ => format!("{}GB", kb >> 20),
+    }
+}
+
+/// Fills cpuset.cpus and cpuset.mems of a v1 cgroup from its parent, down from the first parent that has them: a new
+/// cpuset is empty, and attaching to an empty one is ENOSPC. What the container asks for is written instead.
+fn inherit_cpuset(mount: &str, path: &str, writes: &[Write]) -> Result<()> {
+    let asked = |file: &str| writes.iter().any(|w| w.file == file);
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if !asked(file) {
+            cpuset_of(mount, path, file)?;
+        } else if let Some((parent, _)) = path.rsplit_once('/') {
+            cpuset_of(mount, parent, file)?;
+        }
+    }
+    Ok(())
+}
+
+/// The value of `file` at `path`, copied down from above where it is empty.
+fn cpuset_of(mount: &str, path: &str, file: &str) -> Result<String> {
+    let full = path::full(mount, path, file);
+    let own = file::read(&full).at(STEP, || format!("read({full:?})"))?;
+    let own = own.trim();
+    if !own.is_empty() || path.is_empty() {
+        return Ok(own.to_owned());
+    }
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let value = cpuset_of(mount, parent, file)?;
+    file::write(&full, &value).at(STEP, || format!("write({full:?}, {value:?})"))?;
+    Ok(value)
+}

@@ -1,0 +1,154 @@
+//! What will be made and written, decided before anything is.
+
+use std::fmt;
+
+use super::devices::{self, Exceptions};
+use super::path::{self, Inner};
+use super::writes::{self, Purpose, Write};
+use super::{Binding, Cgroup, Dir, Host, bpf};
+use crate::error::{Error, Result};
+use crate::spec::config::Device;
+use crate::spec::resources::Resources;
+use crate::sys::bpf::Insn;
+
+/// What a container asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The container's id, already checked.
+    pub id: &'a str,
+    /// `linux.cgroupsPath`.
+    pub cgroups_path: Option<&'a str>,
+    /// `--systemd-cgroup`.
+    pub systemd: bool,
+    /// `linux.resources`.
+    pub resources: &'a Resources,
+    /// `linux.devices`: what it lists has no default rule.
+    pub devices: &'a [Device],
+}
+
+/// How device rules are put into effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DevicePlan {
+    /// They allow everything: nothing to do for a new cgroup.
+    AllowAll,
+    /// cgroup2.
+    Program(Vec<Insn>),
+    /// v1: index of the hierarchy in [`Cgroup::legacy`].
+    Exceptions(usize, Exceptions),
+}
+
+impl DevicePlan {
+    /// Reads the rules of `resources`, with the defaults after them.
+    pub(crate) fn new(cgroup: &Cgroup, resources: &Resources, listed: &[Device], purpose: Purpose) -> Result<Self> {
+        let rules = devices::rules(&resources.devices, listed, purpose.prefix())?;
+        match cgroup.binding("devices") {
+            Some(Binding::V2) => Ok(bpf::program(&rules)?.map_or(DevicePlan::AllowAll, DevicePlan::Program)),
+            Some(Binding::V1(i)) => Ok(DevicePlan::Exceptions(i, Exceptions::new(&rules)?)),
+            None => Err(Error::unsupported(
+                "linux.resources.devices",
+                "no hierarchy with the devices controller is mounted: a container could reach every device",
+            )),
+        }
+    }
+}
+
+/// What is written in one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirPlan {
+    /// The directory.
+    pub dir: Dir,
+    /// In order.
+    pub writes: Vec<Write>,
+}
+
+/// How a container's cgroup will be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupPlan {
+    /// The directories, the unified one first; never empty.
+    pub dirs: Vec<DirPlan>,
+    /// What was accepted and has no effect.
+    pub warnings: Vec<String>,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) devices: DevicePlan,
+}
+
+/// Plans the cgroup of a container. Pure: it touches nothing.
+///
+/// # Errors
+/// A field that is wrong, or a limit for which the host has no hierarchy.
+pub fn plan(host: &Host, request: &Request<'_>) -> Result<CgroupPlan> {
+    let cgroup = place(host, request)?;
+    let w = writes::all(request.resources, Purpose::Create, &cgroup)?;
+    let (list, warnings) = (w.list, w.warnings);
+    let mut dirs: Vec<DirPlan> = cgroup.dirs().map(|d| DirPlan { dir: d.clone(), writes: Vec::new() }).collect();
+    let first_legacy = usize::from(cgroup.unified.is_some());
+    for (at, write) in list {
+        let i = match at {
+            Binding::V2 => 0,
+            Binding::V1(i) => first_legacy + i,
+        };
+        dirs[i].writes.push(write);
+    }
+    let devices = DevicePlan::new(&cgroup, request.resources, request.devices, Purpose::Create)?;
+    Ok(CgroupPlan { dirs, warnings, cgroup, devices })
+}
+
+/// The directories of a container.
+fn place(host: &Host, request: &Request<'_>) -> Result<Cgroup> {
+    let (inner, unit) = if request.systemd {
+        let unit = path::unit(request.cgroups_path, request.id)?;
+        (Inner::Absolute(unit.path), Some(unit.unit))
+    } else {
+        (path::inner(request.cgroups_path, request.id)?, None)
+    };
+    let unified = host.unified_path(&inner).map(|(mount, path)| Dir { mount, path, controllers: Vec::new() });
+    let legacy = host
+        .legacy
+        .iter()
+        .map(|h| Dir {
+            mount: h.mount.clone(),
+            path: match &inner {
+                Inner::Absolute(p) => p.clone(),
+                Inner::Relative(p) => path::join(&h.own, p),
+            },
+            controllers: h.controllers.clone(),
+        })
+        .collect();
+    let cgroup = Cgroup { unified, legacy, unit };
+    if cgroup.dirs().next().is_none() {
+        return Err(Error::unsupported("cgroup", "no cgroup file system is mounted"));
+    }
+    Ok(cgroup)
+}
+
+impl CgroupPlan {
+    /// The cgroup that will be: for the container's state, to be saved before [`CgroupPlan::create`].
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+}
+
+impl fmt::Display for CgroupPlan {
+    /// One line a step, as `rrun explain` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for d in &self.dirs {
+            let dir = d.dir.full();
+            writeln!(f, "mkdir {dir}")?;
+            for w in &d.writes {
+                writeln!(f, "write {dir}/{} {:?}  # {}", w.file, w.value, w.field)?;
+            }
+        }
+        match &self.devices {
+            DevicePlan::AllowAll => {}
+            DevicePlan::Program(p) => writeln!(f, "bpf: device program of {} instructions  # linux.resources.devices", p.len())?,
+            DevicePlan::Exceptions(i, e) => {
+                let dir = self.cgroup.legacy[*i].full();
+                for (allow, line) in e.writes_from(&Exceptions { default_allow: true, list: Default::default() }) {
+                    let file = if allow { "allow" } else { "deny" };
+                    writeln!(f, "write {dir}/devices.{file} {line:?}  # linux.resources.devices")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

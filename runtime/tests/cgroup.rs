@@ -1,0 +1,420 @@
+//! cgroups for real: limits that bite, on the hierarchy of the machine that this runs on. Needs root.
+//!
+//! Each test of a limit prints `hierarchy: v1` or `hierarchy: v2`, by where the controller is bound.
+
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rrun::cgroup::{Binding, Cgroup, Host, Layout, Request, plan};
+use rrun::error::{Kind, Result};
+use rrun::spec::resources::Resources;
+
+/// Long: the machine may be an emulated one.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn resources(json: &str) -> Resources {
+    serde_json::from_str(json).expect(json)
+}
+
+/// A name of our own for each cgroup, so that tests run side by side.
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("rrun-cgtest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A cgroup that is killed and removed at the end of the test, and checked to be gone.
+struct Scratch(Cgroup);
+
+impl Scratch {
+    fn new(json: &str) -> Self {
+        Self::at(&format!("/{}", unique()), json).unwrap_or_else(|e| panic!("{json}: {e}"))
+    }
+
+    fn at(path: &str, json: &str) -> Result<Self> {
+        let resources = resources(json);
+        let request = Request { id: "unused", cgroups_path: Some(path), systemd: false, resources: &resources, devices: &[] };
+        let plan = plan(&Host::detect()?, &request)?;
+        plan.create()?;
+        Ok(Scratch(plan.cgroup().clone()))
+    }
+
+    /// Where `controller` is bound, said aloud.
+    fn hierarchy(&self, controller: &str) -> Binding {
+        let at = self.0.binding(controller).unwrap_or_else(|| panic!("no {controller} controller on this machine"));
+        println!("hierarchy: {}", if at == Binding::V2 { "v2" } else { "v1" });
+        at
+    }
+
+    /// Content of a file of `controller`.
+    fn read(&self, controller: &str, v1: &str, v2: &str) -> String {
+        let name = if self.0.binding(controller) == Some(Binding::V2) { v2 } else { v1 };
+        let path = format!("{}/{name}", self.0.dir(controller).unwrap().full());
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().to_owned()
+    }
+
+    /// A shell inside that runs `script` once it is in.
+    fn run(&self, script: &str) -> Child {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &format!("read go; {script}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        self.0.add(child.id() as i32).unwrap();
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        child
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let ended = self.0.freeze(false, PATIENCE).and(self.0.kill_all()).and(self.0.destroy(PATIENCE));
+        let left: Vec<String> = self.0.dirs().map(|d| d.full()).filter(|d| std::path::Path::new(d).exists()).collect();
+        if !std::thread::panicking() {
+            ended.unwrap();
+            assert!(left.is_empty(), "left behind: {left:?}");
+        }
+    }
+}
+
+/// Waits until `done` says so: for what has no event of its own in a test.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn made_with_its_parents_and_removed() {
+    let top = unique();
+    let cgroup = Scratch::at(&format!("/{top}/a/b"), "{}").unwrap();
+    assert!(cgroup.0.exists());
+    for dir in cgroup.0.dirs() {
+        assert!(dir.full().ends_with(&format!("{top}/a/b")));
+        assert!(std::path::Path::new(&dir.full()).join("cgroup.procs").exists());
+    }
+    let dirs: Vec<String> = cgroup.0.dirs().map(|d| d.full()).collect();
+    drop(cgroup);
+    for dir in dirs {
+        let a = std::path::Path::new(&dir).parent().unwrap().to_owned();
+        assert!(a.exists(), "parents may be somebody else's: they stay");
+        std::fs::remove_dir(&a).unwrap();
+        std::fs::remove_dir(a.parent().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_failed_create_leaves_nothing() {
+    let top = unique();
+    // No machine has a CPU of this number.
+    let e = Scratch::at(&format!("/{top}/a/b"), r#"{"pids":{"limit":5},"cpu":{"cpus":"65000"}}"#).map(|_| ()).unwrap_err();
+    assert!(e.to_string().starts_with("linux.resources.cpu.cpus: write("), "{e}");
+    let host = Host::detect().unwrap();
+    let mounts = host.unified.iter().map(|u| &u.mount).chain(host.legacy.iter().map(|l| &l.mount));
+    for mount in mounts {
+        assert!(!std::path::Path::new(mount).join(&top).exists(), "{mount}/{top}");
+    }
+}
+
+#[test]
+fn one_that_is_used_or_frozen_is_refused() {
+    let path = format!("/{}", unique());
+    let first = Scratch::at(&path, "{}").unwrap();
+    let mut child = first.run("sleep 1000");
+    let e = Scratch::at(&path, "{}").map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("exists and"), "{e}");
+    first.0.kill_all().unwrap();
+    child.wait().unwrap();
+    assert!(first.0.wait_empty(PATIENCE).unwrap());
+    first.0.freeze(true, PATIENCE).unwrap();
+    let e = Scratch::at(&path, "{}").map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("frozen"), "{e}");
+    first.0.freeze(false, PATIENCE).unwrap();
+    // Empty and thawed, it is taken.
+    std::mem::forget(Scratch::at(&path, "{}").unwrap());
+}
+
+#[test]
+fn a_memory_limit_kills_and_is_counted() {
+    let cgroup = Scratch::new(r#"{"memory":{"limit":16777216,"swap":16777216}}"#);
+    cgroup.hierarchy("memory");
+    assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "16777216");
+    assert_eq!(cgroup.0.oom_kill_count().unwrap(), Some(0));
+    // tail keeps everything that has no newline.
+    let mut child = cgroup.run("head -c 100000000 /dev/zero | tail >/dev/null; exit 3");
+    child.wait().unwrap();
+    assert!(cgroup.0.oom_kill_count().unwrap().unwrap() >= 1);
+}
+
+#[test]
+fn a_pids_limit_stops_a_fork_loop() {
+    let cgroup = Scratch::new(r#"{"pids":{"limit":8}}"#);
+    cgroup.hierarchy("pids");
+    // The shell gives up at the first fork that fails; what it started lives on.
+    let child = cgroup.run("i=0; while [ $i -lt 40 ]; do sleep 1000 >/dev/null 2>&1 & i=$((i+1)); done; echo all");
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr).to_lowercase());
+    assert!(err.contains("fork") && !out.contains("all"), "{output:?}");
+    assert_eq!(cgroup.0.pids(true).unwrap().len(), 7, "eight less the shell");
+    assert_eq!(cgroup.read("pids", "pids.current", "pids.current"), "7");
+}
+
+#[test]
+fn a_cpu_quota_halves_a_loop() {
+    let cgroup = Scratch::new(r#"{"cpu":{"quota":50000,"period":100000}}"#);
+    let at = cgroup.hierarchy("cpu");
+    let usage = || -> Duration {
+        if at == Binding::V2 {
+            let text = cgroup.read("cpu", "", "cpu.stat");
+            Duration::from_micros(text.lines().next().unwrap().rsplit(' ').next().unwrap().parse().unwrap())
+        } else {
+            Duration::from_nanos(cgroup.read("cpuacct", "cpuacct.usage", "").parse().unwrap())
+        }
+    };
+    let throttled = || {
+        let text = cgroup.read("cpu", "cpu.stat", "cpu.stat");
+        text.lines().find_map(|l| l.strip_prefix("nr_throttled ")).unwrap().parse::<u64>().unwrap()
+    };
+    let mut child = cgroup.run("while :; do :; done");
+    until("it is throttled", || throttled() >= 2);
+    // From one throttled period to another it has had half of the time, whatever else the machine does.
+    let (start, before) = (Instant::now(), usage());
+    let first = throttled();
+    until("it is throttled ten times more", || throttled() >= first + 10);
+    let share = (usage() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    println!("share of a CPU: {share:.2}");
+    assert!(share < 0.65, "{share}");
+    // And without the limit it is throttled no more.
+    cgroup.0.update(&resources(r#"{"cpu":{"quota":-1}}"#), &[]).unwrap();
+    let (now, before) = (throttled(), usage());
+    until("it runs on", || usage() > before + Duration::from_millis(300));
+    assert!(throttled() <= now + 1);
+    cgroup.0.kill_all().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn frozen_it_stands_still_and_can_be_killed() {
+    let cgroup = Scratch::new("{}");
+    let mut child = cgroup.run("while :; do sleep 0.01; done");
+    cgroup.0.freeze(true, PATIENCE).unwrap();
+    assert!(cgroup.0.is_frozen().unwrap());
+    let before = cgroup.0.pids(true).unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(cgroup.0.pids(true).unwrap(), before, "no process came or went");
+    cgroup.0.freeze(false, PATIENCE).unwrap();
+    assert!(!cgroup.0.is_frozen().unwrap());
+    until("it goes on", || cgroup.0.pids(true).unwrap() != before);
+    cgroup.0.freeze(true, PATIENCE).unwrap();
+    cgroup.0.kill_all().unwrap();
+    child.wait().unwrap();
+    assert!(cgroup.0.wait_empty(PATIENCE).unwrap());
+}
+
+#[test]
+fn everything_in_it_and_below_is_killed_and_removed() {
+    let cgroup = Scratch::new("{}");
+    let mut child = cgroup.run("(sleep 1000 & sleep 1000) & sleep 1000");
+    until("all four are there", || cgroup.0.pids(false).unwrap().len() == 4);
+    // As a container with a writable cgroup mount may: children of its own, with processes.
+    let pid = cgroup.0.pids(false).unwrap()[3];
+    for dir in cgroup.0.dirs() {
+        for below in ["x", "x/y", "z"] {
+            std::fs::create_dir(format!("{}/{below}", dir.full())).unwrap();
+        }
+        if dir.controllers.iter().all(|c| c != "cpuset") {
+            std::fs::write(format!("{}/x/y/cgroup.procs", dir.full()), pid.to_string()).unwrap();
+        }
+    }
+    assert_eq!(cgroup.0.pids(true).unwrap().len(), 4);
+    assert_eq!(cgroup.0.pids(false).unwrap().len(), 3);
+    let e = cgroup.0.destroy(Duration::from_millis(20)).unwrap_err();
+    assert!(e.to_string().contains("still has processes"), "{e}");
+    cgroup.0.kill_all().unwrap();
+    child.wait().unwrap();
+    assert!(cgroup.0.wait_empty(PATIENCE).unwrap());
+    assert!(!cgroup.0.populated().unwrap());
+}
+
+#[test]
+fn an_update_moves_what_is_given_and_nothing_else() {
+    let cgroup = Scratch::new(r#"{"memory":{"limit":16777216},"cpu":{"quota":20000,"period":50000},"pids":{"limit":20}}"#);
+    let v2 = cgroup.hierarchy("memory") == Binding::V2;
+    cgroup.0.update(&resources(r#"{"memory":{"limit":33554432,"swap":67108864}}"#), &[]).unwrap();
+    assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
+    if v2 {
+        assert_eq!(cgroup.read("memory", "", "memory.swap.max"), "33554432");
+        assert_eq!(cgroup.read("cpu", "", "cpu.max"), "20000 50000");
+    } else {
+        assert_eq!(cgroup.read("memory", "memory.memsw.limit_in_bytes", ""), "67108864");
+        assert_eq!(cgroup.read("cpu", "cpu.cfs_quota_us", ""), "20000");
+    }
+    // Both up, both down: the order of the writes depends on the direction.
+    for (limit, swap) in [(134_217_728, 268_435_456), (16_777_216, 33_554_432)] {
+        cgroup.0.update(&resources(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#)), &[]).unwrap();
+        assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), limit.to_string());
+    }
+    // Half of a pair keeps the other half.
+    cgroup.0.update(&resources(r#"{"cpu":{"quota":10000}}"#), &[]).unwrap();
+    cgroup.0.update(&resources(r#"{"memory":{"limit":8388608}}"#), &[]).unwrap();
+    if v2 {
+        assert_eq!(cgroup.read("cpu", "", "cpu.max"), "10000 50000");
+        assert_eq!(cgroup.read("memory", "", "memory.swap.max"), (33_554_432 - 8_388_608).to_string());
+    } else {
+        assert_eq!(cgroup.read("cpu", "cpu.cfs_period_us", ""), "50000");
+        assert_eq!(cgroup.read("memory", "memory.memsw.limit_in_bytes", ""), "33554432");
+    }
+    assert_eq!(cgroup.read("pids", "pids.max", "pids.max"), "20");
+}
+
+#[test]
+fn a_failed_update_changes_nothing() {
+    let cgroup = Scratch::new(r#"{"memory":{"limit":16777216,"swap":33554432},"pids":{"limit":20}}"#);
+    cgroup.hierarchy("pids");
+    let bad = r#"{"pids":{"limit":7},"memory":{"limit":67108864,"swap":134217728},"cpu":{"cpus":"65000"}}"#;
+    let e = cgroup.0.update(&resources(bad), &[]).unwrap_err();
+    assert!(e.to_string().starts_with("cpu.cpus: write("), "{e}");
+    assert_eq!(cgroup.read("pids", "pids.max", "pids.max"), "20");
+    assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "16777216");
+    let swap = cgroup.read("memory", "memory.memsw.limit_in_bytes", "memory.swap.max");
+    assert!(swap == "33554432" || swap == "16777216", "{swap}");
+    // Refused before anything is written.
+    let e = cgroup.0.update(&resources(r#"{"pids":{"limit":7},"blockIO":{"weight":1}}"#), &[]).unwrap_err();
+    assert_eq!(e.kind(), Kind::Config);
+    assert_eq!(cgroup.read("pids", "pids.max", "pids.max"), "20");
+}
+
+#[test]
+fn check_before_update_refuses_what_is_in_use() {
+    let cgroup = Scratch::new(r#"{"memory":{"limit":104857600}}"#);
+    cgroup.hierarchy("memory");
+    let mut child = cgroup.run("x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo; sleep 1000");
+    let usage = || cgroup.read("memory", "memory.usage_in_bytes", "memory.current").parse::<u64>().unwrap();
+    until("it uses some", || usage() > 4_000_000);
+    let e = cgroup.0.update(&resources(r#"{"memory":{"limit":1048576,"checkBeforeUpdate":true}}"#), &[]).unwrap_err();
+    assert!(e.to_string().starts_with("memory.limit: ") && e.to_string().contains("in use"), "{e}");
+    assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "104857600");
+    cgroup.0.kill_all().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn what_the_host_lacks_is_named() {
+    let refused = |json: &str| {
+        let e = Scratch::at(&format!("/{}", unique()), json).map(|_| ()).unwrap_err();
+        assert_eq!(e.kind(), Kind::Unsupported, "{e}");
+        e.to_string()
+    };
+    let e = refused(r#"{"hugepageLimits":[{"pageSize":"3MB","limit":0}]}"#);
+    assert!(e.starts_with("linux.resources.hugepageLimits[0]: ") && e.contains("3MB"), "{e}");
+    let e = refused(r#"{"unified":{"nonsense.max":"1"}}"#);
+    assert!(e.starts_with("linux.resources.unified[\"nonsense.max\"]: ") && e.contains("nonsense"), "{e}");
+    if Host::detect().unwrap().layout() == Layout::Hybrid {
+        let e = refused(r#"{"unified":{"memory.max":"1"}}"#);
+        assert!(e.contains("memory is bound to v1 at /sys/fs/cgroup/memory"), "{e}");
+    } else {
+        let e = refused(r#"{"unified":{"memory.nonsense":"1"}}"#);
+        assert!(e.contains("has no memory.nonsense"), "{e}");
+    }
+}
+
+#[test]
+fn huge_pages() {
+    let cgroup = Scratch::new(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#);
+    cgroup.hierarchy("hugetlb");
+    assert_eq!(cgroup.read("hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"), "4194304");
+    assert_eq!(cgroup.read("hugetlb", "hugetlb.2MB.rsvd.limit_in_bytes", "hugetlb.2MB.rsvd.max"), "4194304");
+}
+
+#[test]
+fn cpusets() {
+    let cgroup = Scratch::new(r#"{"cpu":{"cpus":"0"}}"#);
+    cgroup.hierarchy("cpuset");
+    let child = cgroup.run("grep Cpus_allowed_list /proc/self/status");
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).trim().ends_with("\t0"), "{output:?}");
+}
+
+/// What a shell inside can do: `can(&cgroup, "head -c1 </dev/zero")`.
+fn can(cgroup: &Scratch, command: &str) -> bool {
+    cgroup.run(&format!("{command} >/dev/null")).wait().unwrap().success()
+}
+
+#[test]
+fn device_rules() {
+    let cgroup = Scratch::new(
+        r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#,
+    );
+    cgroup.hierarchy("devices");
+    let dir = std::env::temp_dir().join(unique());
+    std::fs::create_dir(&dir).unwrap();
+    let node =
+        |kind: &str, numbers: &str| format!("mknod {}/{kind}{} {kind} {numbers}", dir.display(), numbers.replace(' ', "-"));
+    assert!(can(&cgroup, "head -c1 </dev/zero") && can(&cgroup, "head -c1 </dev/urandom"));
+    // Nodes may be made, not opened.
+    assert!(can(&cgroup, &node("b", "7 100")) && can(&cgroup, &node("c", "1 1")));
+    assert!(!can(&cgroup, &format!("head -c0 {}/c1-1", dir.display())), "/dev/mem");
+    // Reading is not writing: /dev/kmsg.
+    assert!(can(&cgroup, "head -c0 /dev/kmsg") && !can(&cgroup, "true >>/dev/kmsg"));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_running_container_s_device_rules_are_replaced() {
+    let cgroup = Scratch::new(r#"{"devices":[{"allow":false,"access":"rwm"}]}"#);
+    cgroup.hierarchy("devices");
+    // An access that stays allowed is never refused meanwhile.
+    let mut child = cgroup.run("while head -c1 /dev/zero >/dev/null; do :; done");
+    assert!(!can(&cgroup, "head -c0 /dev/kmsg"));
+    for _ in 0..50 {
+        cgroup
+            .0
+            .update(&resources(r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11}]}"#), &[])
+            .unwrap();
+        cgroup.0.update(&resources(r#"{"devices":[{"allow":false}]}"#), &[]).unwrap();
+    }
+    cgroup.0.update(&resources(r#"{"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11}]}"#), &[]).unwrap();
+    assert!(can(&cgroup, "head -c0 /dev/kmsg"));
+    assert!(child.try_wait().unwrap().is_none(), "it was refused /dev/zero");
+    // An update without rules leaves them.
+    cgroup.0.update(&resources(r#"{"pids":{"limit":100}}"#), &[]).unwrap();
+    assert!(can(&cgroup, "head -c0 /dev/kmsg"));
+    cgroup.0.update(&resources(r#"{"devices":[{"allow":true}]}"#), &[]).unwrap();
+    assert!(can(&cgroup, "true >>/dev/kmsg"));
+    cgroup.0.kill_all().unwrap();
+    child.wait().unwrap();
+}
+
+/// A machine with v1 alone is rare; its code paths are run here by leaving the unified tree out of the picture.
+#[test]
+fn v1_without_a_unified_tree() {
+    let mut host = Host::detect().unwrap();
+    if host.layout() != Layout::Hybrid {
+        println!("not for this machine: it has no v1 hierarchies");
+        return;
+    }
+    host.unified = None;
+    let (path, none) = (format!("/{}", unique()), Resources::default());
+    let plan = plan(&host, &Request { id: "unused", cgroups_path: Some(&path), systemd: false, resources: &none, devices: &[] })
+        .unwrap();
+    plan.create().unwrap();
+    let cgroup = Scratch(plan.cgroup().clone());
+    println!("hierarchy: v1");
+    let mut child = cgroup.run("while :; do sleep 0.01 & sleep 0.01; done");
+    until("it runs", || cgroup.0.pids(true).unwrap().len() > 1);
+    cgroup.0.freeze(true, PATIENCE).unwrap();
+    assert!(cgroup.0.is_frozen().unwrap() && cgroup.0.populated().unwrap());
+    let before = cgroup.0.pids(true).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(cgroup.0.pids(true).unwrap(), before);
+    assert!(!cgroup.0.wait_empty(Duration::from_millis(10)).unwrap());
+    cgroup.0.kill_all().unwrap();
+    child.wait().unwrap();
+    assert!(cgroup.0.wait_empty(PATIENCE).unwrap());
+    assert!(!cgroup.0.is_frozen().unwrap());
+}
