@@ -39,8 +39,19 @@ use crate::error::{Context, Error, Kind, Result};
 pub type Run = fn(&Globals, &Args) -> Result<i32>;
 
 /// Every command, in the order of the overview.
-static COMMANDS: &[(&Command, Run)] =
-    &[(&spec::COMMAND, spec::run), (&features::COMMAND, features::run), (&completion::COMMAND, completion::run)];
+static COMMANDS: &[(&Command, Run)] = &[
+    (&list::COMMAND, list::run),
+    (&state::COMMAND, state::run),
+    (&ps::COMMAND, ps::run),
+    (&kill::COMMAND, kill::run),
+    (&pause::COMMAND, pause::run),
+    (&resume::COMMAND, resume::run),
+    (&update::COMMAND, update::run),
+    (&delete::COMMAND, delete::run),
+    (&spec::COMMAND, spec::run),
+    (&features::COMMAND, features::run),
+    (&completion::COMMAND, completion::run),
+];
 
 /// What runc has and we do not, with the reason given.
 static REFUSED: &[(&str, &str)] = &[
