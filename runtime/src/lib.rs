@@ -5,7 +5,7 @@
 
 pub mod cgroup;
 pub mod cli;
-pub mod container;
+pub mod control;
 pub mod error;
 pub mod seccomp;
 pub mod spec;

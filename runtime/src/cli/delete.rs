@@ -2,7 +2,7 @@
 
 use super::Globals;
 use super::args::{Args, Command, Example, Flag, Operand};
-use crate::container;
+use crate::control;
 use crate::error::{Error, Result};
 use crate::state::State;
 
@@ -35,7 +35,7 @@ fn poststop(state: &State) -> Vec<String> {
 /// If it runs and `--force` is not given, or something of it cannot be removed.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     let force = args.on("force");
-    match container::delete(&globals.root, args.first(), force, poststop) {
+    match control::delete(&globals.root, args.first(), force, poststop) {
         Ok(warnings) => warnings.iter().for_each(|w| globals.log.warn(w)),
         Err(Error::NotFound { .. }) if force => {}
         Err(e) => return Err(e),

@@ -2,7 +2,7 @@
 
 use super::args::{Args, Command, Example, Flag, Operand};
 use super::{Globals, signal};
-use crate::container::Container;
+use crate::control::Container;
 use crate::error::Result;
 
 /// The table of this command.

@@ -4,7 +4,7 @@ use super::Globals;
 use super::args::{Args, Command, Example, Flag};
 use super::state::Shown;
 use super::table::table;
-use crate::container::Container;
+use crate::control::Container;
 use crate::error::{Error, Result};
 use crate::state::StateRoot;
 

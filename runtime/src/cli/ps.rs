@@ -4,7 +4,7 @@ use std::process::Command as Program;
 
 use super::Globals;
 use super::args::{Args, Command, Example, Flag, Operand};
-use crate::container::Container;
+use crate::control::Container;
 use crate::error::{Error, Result, words};
 
 /// The table of this command.

@@ -2,7 +2,7 @@
 
 use super::Globals;
 use super::args::{Args, Command, Example, Operand};
-use crate::container::Container;
+use crate::control::Container;
 use crate::error::Result;
 
 /// The table of this command.

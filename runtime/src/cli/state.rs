@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Globals;
 use super::args::{Args, Command, Example, Operand};
-use crate::container::Container;
+use crate::control::Container;
 use crate::error::{Error, Result};
 use crate::state::Status;
 

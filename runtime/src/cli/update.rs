@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::args::{Args, Command, Example, Flag, Operand};
 use super::{Globals, quantity};
-use crate::container::Container;
+use crate::control::Container;
 use crate::error::{Context, Error, Result};
 use crate::spec::Resources;
 use crate::spec::resources::{BlockIo, Cpu, Memory, Pids};

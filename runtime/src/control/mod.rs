@@ -6,6 +6,7 @@
 mod delete;
 mod kill;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -117,6 +118,16 @@ impl Container {
         let config = if resources.devices.is_empty() { None } else { Some(self.dir.config()?) };
         let devices = config.and_then(|c| c.linux).map(|l| l.devices).unwrap_or_default();
         self.group("update")?.update(resources, &devices)
+    }
+
+    /// A pidfd of init and the cgroup, for whoever watches the container.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] if it has stopped.
+    pub fn watched(&self, operation: &'static str) -> Result<(OwnedFd, &Cgroup)> {
+        let init = self.state.init.map_or(Ok(None), |init| init.pidfd())?;
+        let init = init.ok_or_else(|| self.wrong_state(operation, Status::Stopped))?;
+        Ok((init, self.group(operation)?))
     }
 
     fn group(&self, operation: &'static str) -> Result<&Cgroup> {
