@@ -1,7 +1,7 @@
 //! `rrun`: everything that touches the kernel for one container.
 //!
 //! The way of a container: [`spec`] reads config.json, [`plan`] turns it into a Plan (pure), [`parent`] prepares and clones,
-//! [`init`] walks the Plan. The commands of the commands do with it, [`cli`] the commands themselves. See docs/init.md.
+//! [`init`] walks the Plan; [`container`] is what can be done with one, [`cli`] the commands. See docs/init.md.
 
 pub mod caps;
 pub mod cgroup;

@@ -1,6 +1,15 @@
 //! `rrun exec`.
 
-use super::args::{Command, Example, Flag, Operand};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::Globals;
+use super::args::{Args, Command, Example, Flag, Operand};
+use super::launch::{Signals, check_terminal, console, passed_fds, tell_caller};
+use crate::container::{Container, exec};
+use crate::error::{Error, Result};
+use crate::spec::config::{Config, Process};
+use crate::spec::{parse, read_bounded};
 
 /// The table of this command.
 pub static COMMAND: Command = Command {
@@ -39,3 +48,109 @@ pub static COMMAND: Command = Command {
     ],
     ..Command::EMPTY
 };
+
+/// Runs one more program in a container.
+///
+/// # Errors
+/// The container is not running; a flag or the process is wrong; the failed step.
+pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
+    let (listen, preserve) = passed_fds(args)?;
+    let container = Container::load(&globals.root, args.first())?;
+    let config = container.dir().config()?;
+    let mut process = process(args, &config)?;
+    if listen > 0 {
+        process.env.extend([format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".to_owned()]);
+    }
+    let detached = args.on("detach");
+    let socket = args.text("console-socket");
+    check_terminal(process.terminal, detached, socket)?;
+    let wishes = exec::Wishes {
+        ignore_paused: args.on("ignore-paused"),
+        cgroups: args.all("cgroup").map(str::to_owned).collect(),
+        keep_fds: listen + preserve,
+    };
+    let signals = if detached { None } else { Some(Signals::block()?) };
+    let mut relay = None;
+    let mut warnings = Vec::new();
+    let child = exec::exec(&container, &config, process, &wishes, &mut warnings, &mut console(socket, &mut relay));
+    warnings.iter().for_each(|w| globals.log.warn(w));
+    let child = child?;
+    if let Err(error) = tell_caller(args, child.pid, child.pidfd.as_fd()) {
+        let _ = crate::sys::signal::pidfd_send(child.pidfd.as_fd(), libc::SIGKILL);
+        return Err(error);
+    }
+    drop(child.socket);
+    match signals {
+        Some(signals) => signals.wait(child.pid, child.pidfd.as_fd(), relay),
+        None => Ok(0),
+    }
+}
+
+/// The process: from `--process`, or the container's own with what the flags change.
+fn process(args: &Args, config: &Config) -> Result<Process> {
+    let program: Vec<String> = args.operands.iter().skip(1).cloned().collect();
+    if let Some(file) = args.text("process") {
+        let mut process: Process = parse(&read_bounded(Path::new(file), "--process")?, file)?;
+        process.terminal |= args.on("tty");
+        return Ok(process);
+    }
+    if program.is_empty() {
+        return Err(Error::config("exec", "no program: name one behind the container's id, or give --process"));
+    }
+    let own = config.process.clone().ok_or_else(|| Error::failed("exec", "the container's config has no process"))?;
+    let mut process = Process { args: program, terminal: args.on("tty"), console_size: None, oom_score_adj: own.oom_score_adj, ..own };
+    process.env.extend(args.all("env").map(str::to_owned));
+    if let Some(cwd) = args.text("cwd") {
+        process.cwd = cwd.to_owned();
+    }
+    if let Some(user) = args.text("user") {
+        (process.user.uid, process.user.gid) = user_ids(user, process.user.gid)?;
+    }
+    for gid in args.numbers("additional-gids") {
+        let gid = u32::try_from(gid).map_err(|_| Error::config("--additional-gids", format!("{gid} is not a group id")))?;
+        process.user.additional_gids.push(gid);
+    }
+    let mut caps = process.capabilities.take().unwrap_or_default();
+    for name in args.all("cap") {
+        if crate::caps::bit(name).is_none() {
+            return Err(Error::config("--cap", format!("{name:?} is not the name of a capability")));
+        }
+        // Neither inheritable nor ambient: what the program executes does not get it (CVE-2022-29162).
+        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            set.push(name.to_owned());
+        }
+    }
+    process.capabilities = Some(caps);
+    process.no_new_privileges |= args.on("no-new-privs");
+    if let Some(profile) = args.text("apparmor") {
+        process.apparmor_profile = Some(profile.to_owned());
+    }
+    if let Some(label) = args.text("process-label") {
+        process.selinux_label = Some(label.to_owned());
+    }
+    Ok(process)
+}
+
+/// `UID[:GID]`. What is not a number is an error, never 0 (CVE-2026-30892).
+fn user_ids(text: &str, gid: u32) -> Result<(u32, u32)> {
+    let (uid, group) = text.split_once(':').map_or((text, None), |(u, g)| (u, Some(g)));
+    let number = |part: &str| {
+        let id = part.parse::<u32>().ok().filter(|id| *id != u32::MAX && part.bytes().all(|b| b.is_ascii_digit()));
+        id.ok_or_else(|| Error::config("--user", format!("{text:?} is not UID or UID:GID, in numbers up to 4294967294")))
+    };
+    Ok((number(uid)?, group.map_or(Ok(gid), number)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cve_2026_30892_cve_2024_40635_user_ids_are_numbers_or_an_error() {
+        assert_eq!(user_ids("1", 7).unwrap(), (1, 7));
+        assert_eq!(user_ids("1:2", 7).unwrap(), (1, 2));
+        for bad in ["", ":", "1:", ":1", "root", "-1", "+1", "4294967295", "4294967296", "1:x", "0x1", " 1"] {
+            assert!(user_ids(bad, 0).is_err(), "{bad:?}");
+        }
+    }
+}

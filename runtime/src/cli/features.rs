@@ -34,10 +34,10 @@ pub struct Features {
     oci_version_max: &'static str,
     hooks: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mount_options: Option<Vec<String>>,
+    mount_options: Option<Vec<&'static str>>,
     linux: Linux,
     annotations: BTreeMap<&'static str, String>,
-    potentially_unsafe_config_annotations: Vec<String>,
+    potentially_unsafe_config_annotations: Vec<&'static str>,
 }
 
 /// `linux` (features-linux.md).
@@ -95,15 +95,15 @@ pub struct Seccomp {
     /// Whether filters can be loaded at all.
     pub enabled: bool,
     /// `SCMP_ACT_*`.
-    pub actions: Vec<String>,
+    pub actions: Vec<&'static str>,
     /// `SCMP_CMP_*`.
-    pub operators: Vec<String>,
+    pub operators: Vec<&'static str>,
     /// `SCMP_ARCH_*`.
-    pub archs: Vec<String>,
+    pub archs: Vec<&'static str>,
     /// `SECCOMP_FILTER_FLAG_*` that are understood.
-    pub known_flags: Vec<String>,
+    pub known_flags: Vec<&'static str>,
     /// Those of them that this kernel takes.
-    pub supported_flags: Vec<String>,
+    pub supported_flags: Vec<&'static str>,
 }
 
 /// `linux.intelRdt`.
@@ -121,9 +121,9 @@ pub struct IntelRdt {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct MemoryPolicy {
     /// `MPOL_*`.
-    pub modes: Vec<String>,
+    pub modes: Vec<&'static str>,
     /// `MPOL_F_*`.
-    pub flags: Vec<String>,
+    pub flags: Vec<&'static str>,
 }
 
 /// `linux.mountExtensions`.
@@ -136,7 +136,7 @@ struct MountExtensions {
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Mount options, without those of single file systems.
-    pub mount_options: Option<Vec<String>>,
+    pub mount_options: Option<Vec<&'static str>>,
     /// Capabilities.
     pub capabilities: Option<Vec<String>>,
     /// cgroup managers.
@@ -156,7 +156,7 @@ pub struct Known {
     /// Network devices moved into the container.
     pub net_devices: Option<bool>,
     /// Annotations of a config that change what rrun does; one that ends in `.` is a prefix.
-    pub annotations: Vec<String>,
+    pub annotations: Vec<&'static str>,
 }
 
 /// The one place where the tables of the other modules come in.
@@ -166,11 +166,6 @@ pub fn known() -> Known {
 
 /// Puts the answer together. Lists are sorted, so that two versions can be compared line by line.
 pub fn features(known: Known) -> Features {
-    let sorted = |list: Vec<String>| {
-        let mut list = list;
-        list.sort();
-        list
-    };
     let enabled = |e: Option<bool>| e.map(|enabled| Enabled { enabled });
     Features {
         oci_version_min: OCI_VERSION_MIN,
@@ -206,6 +201,11 @@ pub fn features(known: Known) -> Features {
     }
 }
 
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list
+}
+
 /// Prints the answer.
 ///
 /// # Errors
@@ -226,22 +226,22 @@ mod tests {
     #[test]
     fn each_value_follows_its_table() {
         let known = Known {
-            mount_options: Some(vec!["rw".into(), "bind".into()]),
+            mount_options: Some(vec!["rw", "bind"]),
             capabilities: Some(vec!["CAP_KILL".into()]),
             cgroup: Some(Cgroup { v1: true, v2: false, systemd: true, systemd_user: false, rdma: true }),
             seccomp: Some(Seccomp {
                 enabled: true,
-                known_flags: vec!["A".into(), "B".into()],
-                supported_flags: vec!["A".into()],
+                known_flags: vec!["A", "B"],
+                supported_flags: vec!["A"],
                 ..Seccomp::default()
             }),
             apparmor: Some(true),
             selinux: Some(false),
             intel_rdt: Some(IntelRdt { enabled: true, schemata: false, monitoring: true }),
-            memory_policy: Some(MemoryPolicy { modes: vec!["MPOL_BIND".into()], flags: vec![] }),
+            memory_policy: Some(MemoryPolicy { modes: vec!["MPOL_BIND"], flags: vec![] }),
             idmap: Some(true),
             net_devices: Some(true),
-            annotations: vec!["x.".into()],
+            annotations: vec!["x."],
         };
         let got = serde_json::to_value(features(known)).unwrap();
         assert_eq!(got["mountOptions"], json!(["bind", "rw"]));

@@ -28,7 +28,7 @@ pub static GLOBALS: Command = Command {
     examples: &[
         Example { line: "rrun spec; mkdir rootfs", does: "begin a bundle in this directory" },
         Example { line: "rrun run bundle/", does: "run the bundle until its program ends, and pass on its exit code" },
-        Example { line: "rrun features", does: "what this version supports" },
+        Example { line: "rrun list", does: "the containers there are" },
     ],
     ..Command::EMPTY
 };

@@ -4,16 +4,28 @@ pub mod args;
 pub mod check;
 pub mod completion;
 pub mod create;
+pub mod delete;
 pub mod exec;
 pub mod explain;
 pub mod features;
 pub mod globals;
 pub mod help;
+pub mod launch;
+pub mod kill;
+pub mod list;
 pub mod log;
+pub mod pause;
+pub mod ps;
+pub mod quantity;
+pub mod resume;
 pub mod run;
+pub mod signal;
 pub mod spec;
 pub mod start;
+pub mod state;
+pub mod table;
 pub mod target;
+pub mod update;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,8 +40,23 @@ use crate::error::{Context, Error, Kind, Result};
 pub type Run = fn(&Globals, &Args) -> Result<i32>;
 
 /// Every command, in the order of the overview.
-static COMMANDS: &[(&Command, Run)] =
-    &[(&spec::COMMAND, spec::run), (&features::COMMAND, features::run), (&completion::COMMAND, completion::run)];
+static COMMANDS: &[(&Command, Run)] = &[
+    (&run::COMMAND, run::run),
+    (&create::COMMAND, create::run),
+    (&start::COMMAND, start::run),
+    (&exec::COMMAND, exec::run),
+    (&list::COMMAND, list::run),
+    (&state::COMMAND, state::run),
+    (&ps::COMMAND, ps::run),
+    (&kill::COMMAND, kill::run),
+    (&pause::COMMAND, pause::run),
+    (&resume::COMMAND, resume::run),
+    (&update::COMMAND, update::run),
+    (&delete::COMMAND, delete::run),
+    (&spec::COMMAND, spec::run),
+    (&features::COMMAND, features::run),
+    (&completion::COMMAND, completion::run),
+];
 
 /// What runc has and we do not, with the reason given.
 static REFUSED: &[(&str, &str)] = &[

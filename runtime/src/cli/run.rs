@@ -1,6 +1,15 @@
 //! `rrun run`.
 
-use super::args::{Command, Example, Flag, Operand};
+use std::os::fd::AsFd;
+
+use super::args::{Args, Command, Example, Flag, Operand};
+use super::launch::{Signals, check_terminal, console, tell_caller, wishes};
+use super::{Globals, target};
+use crate::container::create::{Launched, Wait, create};
+use crate::container::{Container, destroy, prepare, start};
+use crate::error::Result;
+use crate::spec::Config;
+use crate::state::StateRoot;
 
 /// What `run` and `create` share.
 macro_rules! launch_flags {
@@ -44,3 +53,67 @@ pub static COMMAND: Command = Command {
     ],
     ..Command::EMPTY
 };
+
+/// Runs a bundle.
+///
+/// # Errors
+/// The failed step; nothing is left of the container then.
+pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
+    let wishes = wishes(globals, args)?;
+    let target = target::of_run(args)?;
+    let config = Config::read(&target.bundle)?;
+    let detached = args.on("detach");
+    let socket = args.text("console-socket");
+    check_terminal(config.process.as_ref().is_some_and(|p| p.terminal), detached, socket)?;
+    let hooks = config.hooks.as_ref().is_some_and(|h| !h.start_container.is_empty());
+    let prepared = prepare(config, &target.bundle, &target.id, &wishes)?;
+    prepared.plan.warnings.iter().for_each(|w| globals.log.warn(w));
+    let root = StateRoot::make(&globals.root)?;
+
+    let signals = if detached { None } else { Some(Signals::block()?) };
+    if !detached && !args.on("no-subreaper") {
+        // Needed where the container shares its pid namespace: what its first process leaves behind is ours to reap.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    }
+    let mut relay = None;
+    let wait = if hooks { Wait::ForParent } else { Wait::No };
+    let launched = create(&root, &prepared, wait, &mut console(socket, &mut relay))?;
+    let pid = launched.child.pid;
+    let pidfd = launched.child.pidfd.as_fd();
+    let begun = if hooks {
+        start::go(&prepared.config, &launched.state, pid, pidfd, launched.child.socket.as_fd())
+    } else {
+        Ok(())
+    };
+    let begun = begun.and_then(|()| tell_caller(args, pid, pidfd)).and_then(|()| start::poststart(&prepared.config, &launched.state, pid));
+    if let Err(error) = begun {
+        drop(relay);
+        finish(globals, launched);
+        return Err(error);
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let Launched { dir, lock, state, child } = launched;
+    drop(lock); // others may stop, pause or change it while it runs
+    drop(child.socket);
+    let code = signals.wait(pid, child.pidfd.as_fd(), relay)?;
+    let container = Container::new(dir, state);
+    container.say_oom(|text| globals.log.warn(text));
+    if !args.on("keep") {
+        match container.dir().lock().and_then(|lock| destroy(&container, lock)) {
+            Ok(warnings) => warnings.iter().for_each(|w| globals.log.warn(w)),
+            // Deleted by somebody else meanwhile, or not to be removed now: the program's exit code is what counts.
+            Err(error) if error.kind() == crate::error::Kind::NotFound => {}
+            Err(error) => globals.log.warn(&error.to_string()),
+        }
+    }
+    Ok(code)
+}
+
+/// Ends a container that could not be started.
+fn finish(globals: &Globals, launched: Launched) {
+    let Launched { dir, lock, state, .. } = launched;
+    match destroy(&Container::new(dir, state), lock) {
+        Ok(warnings) => warnings.iter().for_each(|w| globals.log.warn(w)),
+        Err(error) => globals.log.warn(&error.to_string()),
+    }
+}

@@ -1,6 +1,9 @@
 //! `rrun start`.
 
-use super::args::{Command, Example, Operand};
+use super::Globals;
+use super::args::{Args, Command, Example, Operand};
+use crate::container::{Container, start};
+use crate::error::Result;
 
 /// The table of this command.
 pub static COMMAND: Command = Command {
@@ -12,3 +15,13 @@ pub static COMMAND: Command = Command {
     examples: &[Example { line: "rrun start web", does: "start what `rrun create` prepared" }],
     ..Command::EMPTY
 };
+
+/// Starts a container.
+///
+/// # Errors
+/// It is not there or not created; a hook fails; the program cannot be executed.
+pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
+    let container = Container::load(&globals.root, args.first())?;
+    let _lock = container.dir().lock()?;
+    start::start(&container).map(|()| 0)
+}

@@ -69,8 +69,7 @@ pub fn create(root: &StateRoot, prepared: &Prepared, wait: Wait, console: &mut C
 
 fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, wait: Wait, console: &mut Console<'_>) -> Result<Child> {
     // Written before anything is made: whoever finds it can remove what a crash leaves.
-    let record = serde_json::to_value(prepared.cgroup.cgroup());
-    state.cgroup = record.map_err(|e| Error::failed("state.json", e.to_string()))?;
+    state.cgroup = Some(prepared.cgroup.cgroup().clone());
     let config = serde_json::to_vec(&prepared.config).map_err(|e| Error::failed("config.json", e.to_string()))?;
     dir.write_config(&config)?;
     dir.write(state)?;

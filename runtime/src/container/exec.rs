@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
 use super::create::{Console, announce};
-use super::{Found, namespaces_to_enter, passwd, prepare};
+use super::{Container, namespaces_to_enter, passwd, prepare};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context as _, Error, Result};
 use crate::init::Gate;
@@ -29,7 +29,7 @@ pub struct Wishes {
 ///
 /// # Errors
 /// The container is not running, or paused; the failed step.
-pub fn exec(found: &Found, config: &Config, mut process: Process, wishes: &Wishes, warnings: &mut Vec<String>, console: &mut Console<'_>) -> Result<Child> {
+pub fn exec(found: &Container, config: &Config, mut process: Process, wishes: &Wishes, warnings: &mut Vec<String>, console: &mut Console<'_>) -> Result<Child> {
     let id = &found.state.id;
     let status = found.status()?;
     let refused = match status {
@@ -38,7 +38,7 @@ pub fn exec(found: &Found, config: &Config, mut process: Process, wishes: &Wishe
         Status::Created | Status::Running => false,
     };
     if refused {
-        return Err(Error::WrongState { id: id.clone(), operation: "exec", status: status.to_string() });
+        return Err(found.wrong_state("exec", status));
     }
     let (pid, pidfd) = found.init("exec")?;
     if !process.env.iter().any(|e| e.starts_with("HOME=")) {
@@ -49,7 +49,7 @@ pub fn exec(found: &Found, config: &Config, mut process: Process, wishes: &Wishe
     let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
     let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
     let (namespaces, own_pid, userns) = namespaces_to_enter(config);
-    let cgroup = found.cgroup()?.ok_or_else(|| Error::failed("exec", "the container's state names no cgroup"))?;
+    let cgroup = found.group("exec")?.clone();
     let place = Place::of(cgroup, wishes)?;
     let wait = !place.complete_at_clone();
     let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
@@ -104,7 +104,7 @@ impl Place {
 
 /// What happens between clone and the program.
 struct Visit<'a, 'c> {
-    found: &'a Found,
+    found: &'a Container,
     filter: &'a Option<Filter>,
     place: &'a Place,
     console: &'a mut Console<'c>,

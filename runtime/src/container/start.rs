@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::create::announce;
-use super::{Found, namespaces_to_enter, prepare};
+use super::{Container, namespaces_to_enter, prepare};
 use crate::error::{Context as _, Error, Result};
 use crate::hooks::{self, Place};
 use crate::parent;
@@ -18,10 +18,10 @@ use crate::state::{Dir, START_SOCKET, State, Status};
 ///
 /// # Errors
 /// It is not in the state `created`, a hook fails, or the program cannot be executed; the container is stopped then.
-pub fn start(found: &Found) -> Result<()> {
+pub fn start(found: &Container) -> Result<()> {
     let status = found.status()?;
     if status != Status::Created {
-        return Err(Error::WrongState { id: found.state.id.clone(), operation: "start", status: status.to_string() });
+        return Err(found.wrong_state("start", status));
     }
     let config = found.dir.config()?;
     let (pid, pidfd) = found.init("start")?;

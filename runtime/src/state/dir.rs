@@ -282,7 +282,8 @@ mod tests {
         let mut s = state("x");
         dir.write(&s).unwrap();
         s.init = Some(s.creator);
-        s.cgroup = serde_json::json!({"path": "/a"});
+        let unified = crate::cgroup::Dir { mount: "/sys/fs/cgroup".into(), path: "a".into(), controllers: Vec::new() };
+        s.cgroup = Some(crate::cgroup::Cgroup { unified: Some(unified), legacy: Vec::new(), unit: None });
         dir.write(&s).unwrap();
         assert_eq!(dir.read().unwrap(), s);
 

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::spec::config::{Config, Hook, NamespaceKind};
 pub use dir::{Dir, Lock, START_SOCKET};
@@ -71,8 +72,8 @@ pub struct State {
     #[serde(default)]
     pub own_pid_namespace: bool,
     /// Where the container's cgroups are; written before they are made.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub cgroup: serde_json::Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
     /// The config's annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -101,7 +102,7 @@ impl State {
             creator: Process::of(rustix::process::getpid().as_raw_nonzero().get())?,
             init: None,
             own_pid_namespace: namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none()),
-            cgroup: serde_json::Value::Null,
+            cgroup: None,
             annotations: config.annotations.clone(),
             poststop: config.hooks.as_ref().map(|h| h.poststop.clone()).unwrap_or_default(),
         })
