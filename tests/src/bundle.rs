@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::host::unique;
+use crate::host::{kill_cgroup, unique};
 
 /// Programs that test containers call; all are busybox under another name.
 const APPLETS: &str = "awk cat chmod chown cp cut date dd df dirname echo env expr false find grep head hostname id ip kill ln ls mkdir mknod mkfifo mount \
@@ -164,6 +164,11 @@ fn chown_tree(dir: &Path, id: u32) {
 
 impl Drop for Bundle {
     fn drop(&mut self) {
+        // Containers that still run go first, or they would write files while the directory is removed.
+        let cgroup = self.cgroup();
+        if cgroup.len() > 1 {
+            kill_cgroup(&cgroup);
+        }
         // A failing test may leave mounts in its bundle: they go first, so that nothing below them is removed.
         for _ in 0..100 {
             let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

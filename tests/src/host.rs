@@ -142,3 +142,29 @@ pub fn has_controller(controller: &str) -> bool {
         Hierarchy::V1 => cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller)),
     }
 }
+
+/// Whether a process runs (a zombie that nobody has reaped yet does not).
+pub fn alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Whether the process is gone before patience runs out.
+pub fn gone(pid: i32) -> bool {
+    eventually(|| (!alive(pid)).then_some(())).is_some()
+}
+
+/// Kills all processes of a cgroup path, by the unified tree, and waits for a moment until they are gone.
+pub fn kill_cgroup(path: &str) {
+    for dir in cgroup_dirs(path) {
+        if fs::write(dir.join("cgroup.kill"), "1").is_ok() {
+            let empty = || fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|text| text.is_empty());
+            for _ in 0..200 {
+                if empty() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}

@@ -46,12 +46,12 @@ impl Output {
         self.out.trim()
     }
 
-    /// The command must have failed, and its standard error must hold all of these.
+    /// The command must have failed, and its standard error must hold all of these, in capitals or not.
     #[track_caller]
     pub fn fails_with(&self, words: &[&str]) {
         assert_ne!(self.code, 0, "{} succeeded\nstdout: {}", self.command, self.out);
         for word in words {
-            assert!(self.err.contains(word), "{}: no {word:?} in its message: {}", self.command, self.err);
+            assert!(self.err.to_lowercase().contains(&word.to_lowercase()), "{}: no {word:?} in its message: {}", self.command, self.err);
         }
         assert!(!self.err.contains("panicked at"), "{}: {}", self.command, self.err);
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
+use rrun_tests::host::gone;
 use rrun_tests::runtime::{Running, binary};
 use rrun_tests::{Bundle, Runtime};
 
@@ -336,7 +337,7 @@ fn a_corrupt_state_file_is_named_and_deleted_by_force() {
     rt.cmd(&["list"]);
     fs::write(&file, intact).unwrap();
     rt.cmd(&["delete", "--force", &bundle.id]).ok();
-    assert!(fs::read_link(format!("/proc/{pid}/ns/pid")).is_err());
+    assert!(gone(pid));
     rt.assert_nothing_left(&bundle);
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use rrun_tests::runtime::Running;
+use rrun_tests::host::gone;
 use rrun_tests::{Bundle, Runtime, eventually};
 
 #[test]
@@ -103,7 +104,7 @@ fn delete_force_of_a_created_container() {
     rt.create(&bundle).ok();
     let pid = rt.pid(&bundle.id);
     rt.cmd(&["delete", "--force", &bundle.id]).ok();
-    assert!(!fs::exists(format!("/proc/{pid}/ns/pid")).unwrap() || fs::read_link(format!("/proc/{pid}/ns/pid")).is_err());
+    assert!(gone(pid));
     rt.assert_nothing_left(&bundle);
 }
 
