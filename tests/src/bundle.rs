@@ -41,7 +41,9 @@ impl Bundle {
     pub fn empty() -> Self {
         let id = unique();
         let dir = std::env::temp_dir().join(&id);
-        fs::create_dir(&dir).and_then(|()| fs::create_dir(dir.join("rootfs"))).unwrap_or_else(|e| panic!("mkdir {}: {e}", dir.display()));
+        fs::create_dir(&dir)
+            .and_then(|()| fs::create_dir(dir.join("rootfs")))
+            .unwrap_or_else(|e| panic!("mkdir {}: {e}", dir.display()));
         // Users other than root enter it in some tests.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod of the bundle");
         let config = default_config(&id);
@@ -60,7 +62,8 @@ impl Bundle {
         for applet in APPLETS.split_whitespace() {
             symlink("busybox", root.join("bin").join(applet)).expect("link to busybox");
         }
-        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n").expect("etc/passwd");
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n")
+            .expect("etc/passwd");
         fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\nextra:x:2000:user\n").expect("etc/group");
     }
 
@@ -172,7 +175,8 @@ impl Drop for Bundle {
         // A failing test may leave mounts in its bundle: they go first, so that nothing below them is removed.
         for _ in 0..100 {
             let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            let inside = text.lines().filter_map(|line| line.split(' ').nth(4)).rfind(|point| Path::new(point).starts_with(&self.dir));
+            let inside =
+                text.lines().filter_map(|line| line.split(' ').nth(4)).rfind(|point| Path::new(point).starts_with(&self.dir));
             let Some(point) = inside else { break };
             if rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH).is_err() {
                 break;
@@ -186,9 +190,7 @@ impl Drop for Bundle {
 /// The configuration that tests start from: all namespaces but user and time, the usual mounts, a handful of capabilities, no terminal.
 pub fn default_config(id: &str) -> Value {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({"destination": destination, "type": kind, "source": source, "options": options})
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
     json!({
         "ociVersion": "1.0.2",
         "process": {

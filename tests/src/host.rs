@@ -76,7 +76,8 @@ fn append(variable: &str, line: &str) {
         return;
     };
     // One write of one short line in append mode: tests in parallel do not mix their lines.
-    let written = OpenOptions::new().create(true).append(true).open(&file).and_then(|mut f| f.write_all(format!("{line}\n").as_bytes()));
+    let written =
+        OpenOptions::new().create(true).append(true).open(&file).and_then(|mut f| f.write_all(format!("{line}\n").as_bytes()));
     if let Err(e) = written {
         panic!("cannot note {line:?} in {}: {e}", file.display());
     }
@@ -136,9 +137,8 @@ pub fn cgroup_dirs(path: &str) -> Vec<PathBuf> {
 /// Whether the machine's kernel lets us use `controller` at all.
 pub fn has_controller(controller: &str) -> bool {
     match hierarchy() {
-        Hierarchy::V2 => {
-            fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|text| text.split_whitespace().any(|c| c == controller))
-        }
+        Hierarchy::V2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+            .is_ok_and(|text| text.split_whitespace().any(|c| c == controller)),
         Hierarchy::V1 => cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller)),
     }
 }

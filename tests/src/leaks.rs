@@ -30,7 +30,6 @@ impl Snapshot {
         Snapshot { kinds }
     }
 
-
     /// What is there now and was not before, as "kind: what".
     pub fn added_since(&self, before: &Snapshot, tag: &str) -> Vec<String> {
         let mut added = Vec::new();
@@ -47,7 +46,10 @@ impl Snapshot {
 
     /// One line per item, for `leakcheck`'s file.
     pub fn to_text(&self) -> String {
-        self.kinds.iter().flat_map(|(kind, set)| set.iter().map(move |item| format!("{kind}\t{}\n", item.replace('\n', " ")))).collect()
+        self.kinds
+            .iter()
+            .flat_map(|(kind, set)| set.iter().map(move |item| format!("{kind}\t{}\n", item.replace('\n', " "))))
+            .collect()
     }
 
     /// Reads what `to_text` wrote.
@@ -137,10 +139,14 @@ fn processes() -> (BTreeSet<String>, BTreeSet<String>) {
                 contained |= *kind == "pid" || *kind == "mnt";
             }
         }
-        let read = |name: &str| String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default()).replace('\0', " ");
+        let read =
+            |name: &str| String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default()).replace('\0', " ");
         let (comm, command) = (read("comm"), read("cmdline"));
         // Threads of the kernel have no command line; the test harness itself carries the tag but is our parent or sibling.
-        let ours = comm.starts_with("rrun:") || comm.trim() == "rrun" || command.contains(&format!("{tag}-")) || read("cgroup").contains(&tag);
+        let ours = comm.starts_with("rrun:")
+            || comm.trim() == "rrun"
+            || command.contains(&format!("{tag}-"))
+            || read("cgroup").contains(&tag);
         if contained || ours {
             found.insert(format!("{pid} {} [{}]", command.trim(), comm.trim()));
         }

@@ -51,7 +51,12 @@ impl Output {
     pub fn fails_with(&self, words: &[&str]) {
         assert_ne!(self.code, 0, "{} succeeded\nstdout: {}", self.command, self.out);
         for word in words {
-            assert!(self.err.to_lowercase().contains(&word.to_lowercase()), "{}: no {word:?} in its message: {}", self.command, self.err);
+            assert!(
+                self.err.to_lowercase().contains(&word.to_lowercase()),
+                "{}: no {word:?} in its message: {}",
+                self.command,
+                self.err
+            );
         }
         assert!(!self.err.contains("panicked at"), "{}: {}", self.command, self.err);
     }
@@ -75,7 +80,8 @@ impl Running {
     pub fn start(mut command: Command) -> Running {
         let files = std::env::temp_dir().join(unique());
         let shown = format!("{command:?}");
-        let open = |ending: &str| File::create(files.with_extension(ending)).unwrap_or_else(|e| panic!("{}: {e}", files.display()));
+        let open =
+            |ending: &str| File::create(files.with_extension(ending)).unwrap_or_else(|e| panic!("{}: {e}", files.display()));
         command.stdout(open("out")).stderr(open("err"));
         let child = command.spawn().unwrap_or_else(|e| panic!("{shown}: {e}"));
         Running { child, files, command: shown }
@@ -110,7 +116,9 @@ impl Running {
         let status = loop {
             match self.child.try_wait().expect("wait for a child of ours") {
                 Some(status) => break status,
-                None if Instant::now() > deadline => panic!("{} did not end\nstdout: {}\nstderr: {}", self.command, self.out(), self.err()),
+                None if Instant::now() > deadline => {
+                    panic!("{} did not end\nstdout: {}\nstderr: {}", self.command, self.out(), self.err())
+                }
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
         };
@@ -254,7 +262,12 @@ impl Runtime {
         let known: Vec<String> = fs::read_dir(&self.root)
             .map(|entries| entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
             .unwrap_or_default();
-        assert!(!known.iter().any(|name| name.contains(&bundle.id)), "state of {} is left in {}: {known:?}", bundle.id, self.root.display());
+        assert!(
+            !known.iter().any(|name| name.contains(&bundle.id)),
+            "state of {} is left in {}: {known:?}",
+            bundle.id,
+            self.root.display()
+        );
         let path = bundle.cgroup();
         if !path.is_empty() {
             let dirs = cgroup_dirs(&path);

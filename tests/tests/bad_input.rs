@@ -221,7 +221,10 @@ fn a_full_disk_for_the_state() {
 
 #[test]
 fn a_mount_source_that_is_not_there_names_the_mount() {
-    refused_config(Bundle::sh("true").mount("/data", "bind", "/srv/not/there", &["bind"]), &["mounts[7]", "/data", "/srv/not/there", "no such file"]);
+    refused_config(
+        Bundle::sh("true").mount("/data", "bind", "/srv/not/there", &["bind"]),
+        &["mounts[7]", "/data", "/srv/not/there", "no such file"],
+    );
 }
 
 #[test]
@@ -231,9 +234,15 @@ fn mount_destinations_must_be_absolute_and_types_known() {
 
 #[test]
 fn namespaces_that_are_wrong() {
-    refused_config(Bundle::sh("true").push("/linux/namespaces", serde_json::json!({"type": "planet"})), &["namespaces[6]", "planet"]);
+    refused_config(
+        Bundle::sh("true").push("/linux/namespaces", serde_json::json!({"type": "planet"})),
+        &["namespaces[6]", "planet"],
+    );
     refused_config(Bundle::sh("true").push("/linux/namespaces", serde_json::json!({"type": "pid"})), &["pid"]);
-    refused_config(Bundle::sh("true").namespace("network", Some("/nowhere/net")), &["namespaces", "/nowhere/net", "no such file"]);
+    refused_config(
+        Bundle::sh("true").namespace("network", Some("/nowhere/net")),
+        &["namespaces", "/nowhere/net", "no such file"],
+    );
     // A file that is no namespace.
     refused_config(Bundle::sh("true").namespace("network", Some("/etc/passwd")), &["/etc/passwd"]);
     // A namespace of another type.
@@ -254,7 +263,10 @@ fn id_maps_without_a_user_namespace_and_the_reverse() {
 
 #[test]
 fn sysctls_of_namespaces_that_the_container_does_not_have() {
-    refused_config(Bundle::sh("true").namespace("network", None).set("/linux/sysctl", serde_json::json!({"net.ipv4.ip_forward": "1"})), &["net.ipv4.ip_forward"]);
+    refused_config(
+        Bundle::sh("true").namespace("network", None).set("/linux/sysctl", serde_json::json!({"net.ipv4.ip_forward": "1"})),
+        &["net.ipv4.ip_forward"],
+    );
     refused_config(Bundle::sh("true").set("/linux/sysctl", serde_json::json!({"vm.swappiness": "1"})), &["vm.swappiness"]);
 }
 
@@ -262,7 +274,10 @@ fn sysctls_of_namespaces_that_the_container_does_not_have() {
 fn rlimits_that_are_wrong() {
     let rlimit = |kind: &str, soft: u64, hard: u64| serde_json::json!([{"type": kind, "soft": soft, "hard": hard}]);
     refused_config(Bundle::sh("true").set("/process/rlimits", rlimit("RLIMIT_LOVE", 1, 1)), &["rlimits[0]", "RLIMIT_LOVE"]);
-    refused_config(Bundle::sh("true").set("/process/rlimits", rlimit("RLIMIT_NOFILE", 2000, 1000)), &["rlimits[0]", "RLIMIT_NOFILE"]);
+    refused_config(
+        Bundle::sh("true").set("/process/rlimits", rlimit("RLIMIT_NOFILE", 2000, 1000)),
+        &["rlimits[0]", "RLIMIT_NOFILE"],
+    );
 }
 
 #[test]
@@ -270,15 +285,24 @@ fn limits_at_their_edges() {
     use serde_json::json;
     let rt = Runtime::new();
     // -1 is "no limit" everywhere; the container starts.
-    let bundle = Bundle::sh("echo fine").set("/linux/resources/memory/limit", -1).set("/linux/resources/pids/limit", -1).set("/linux/resources/cpu/quota", -1);
+    let bundle = Bundle::sh("echo fine")
+        .set("/linux/resources/memory/limit", -1)
+        .set("/linux/resources/pids/limit", -1)
+        .set("/linux/resources/cpu/quota", -1);
     assert_eq!(rt.run(&bundle).ok(), "fine");
     rt.assert_nothing_left(&bundle);
     // 0 means "not set" for these, as in runc.
-    let bundle = Bundle::sh("echo fine").set("/linux/resources/cpu/shares", 0).set("/linux/resources/cpu/quota", 0).set("/linux/resources/cpu/period", 0);
+    let bundle = Bundle::sh("echo fine")
+        .set("/linux/resources/cpu/shares", 0)
+        .set("/linux/resources/cpu/quota", 0)
+        .set("/linux/resources/cpu/period", 0);
     assert_eq!(rt.run(&bundle).ok(), "fine");
     rt.assert_nothing_left(&bundle);
     // Not in the range of the field's type: refused, named.
-    for (pointer, field) in [("/linux/resources/memory/limit", "linux.resources.memory.limit"), ("/linux/resources/pids/limit", "linux.resources.pids.limit")] {
+    for (pointer, field) in [
+        ("/linux/resources/memory/limit", "linux.resources.memory.limit"),
+        ("/linux/resources/pids/limit", "linux.resources.pids.limit"),
+    ] {
         refused_config(Bundle::sh("true").set(pointer, json!(u64::MAX)), &[field, "18446744073709551615"]);
     }
     refused_config(Bundle::sh("true").set("/linux/resources/cpu/shares", -1), &["linux.resources.cpu.shares", "-1"]);
@@ -330,7 +354,11 @@ fn a_corrupt_state_file_is_named_and_deleted_by_force() {
     let bundle = Bundle::sleeper();
     rt.create(&bundle).ok();
     let pid = rt.pid(&bundle.id);
-    let file = fs::read_dir(rt.root().join(&bundle.id)).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "json")).unwrap();
+    let file = fs::read_dir(rt.root().join(&bundle.id))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "json"))
+        .unwrap();
     let intact = fs::read(&file).unwrap();
     fs::write(&file, "{\"half\":").unwrap();
     rt.cmd(&["state", &bundle.id]).fails_with(&[file.file_name().unwrap().to_str().unwrap()]);

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use rrun_tests::runtime::Running;
 use rrun_tests::host::gone;
+use rrun_tests::runtime::Running;
 use rrun_tests::{Bundle, Runtime, eventually};
 
 #[test]
@@ -129,7 +129,9 @@ fn deleting_takes_processes_that_outlived_the_first_one() {
 #[test]
 fn kill_takes_names_numbers_and_the_default_is_term() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("trap 'echo usr1 >> /seen' USR1; trap 'echo usr2 >> /seen' USR2; trap 'echo term >> /seen; exit 0' TERM; echo up > /seen; while :; do sleep 1000 & wait; done");
+    let bundle = Bundle::sh(
+        "trap 'echo usr1 >> /seen' USR1; trap 'echo usr2 >> /seen' USR2; trap 'echo term >> /seen; exit 0' TERM; echo up > /seen; while :; do sleep 1000 & wait; done",
+    );
     rt.run_detached(&bundle);
     let seen = || fs::read_to_string(bundle.rootfs().join("seen")).unwrap_or_default();
     let wait = |text: &str| assert!(eventually(|| seen().contains(text).then_some(())).is_some(), "no {text}: {}", seen());
@@ -270,7 +272,7 @@ fn list_shows_what_is_there() {
     assert_eq!(entry["rootfs"], first.rootfs().to_str().unwrap());
     assert!(entry["created"].as_str().unwrap().starts_with("20"), "{entry}");
     rt.cmd(&["delete", "--force", &first.id]).ok();
-    assert_eq!(rt.list(), [second.id.clone()]);
+    assert_eq!(rt.list(), std::slice::from_ref(&second.id));
 }
 
 #[test]
@@ -340,7 +342,7 @@ fn run_takes_a_bundle_as_its_argument() {
     assert!(rt.list().is_empty());
     let named = Bundle::sleeper();
     rt.cmd(&["run", "--detach", "--name", &named.id, named.write()]).ok();
-    assert_eq!(rt.list(), [named.id.clone()]);
+    assert_eq!(rt.list(), std::slice::from_ref(&named.id));
 }
 
 #[test]
@@ -390,7 +392,7 @@ fn state_and_its_files_are_for_the_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     fn walk(path: &std::path::Path) {
         let mode = fs::symlink_metadata(path).unwrap().permissions().mode();
-        assert!(path.is_symlink() || mode & 0o077 == 0 || !path.is_dir() , "{} has mode {mode:o}", path.display());
+        assert!(path.is_symlink() || mode & 0o077 == 0 || !path.is_dir(), "{} has mode {mode:o}", path.display());
         if path.is_dir() {
             fs::read_dir(path).unwrap().for_each(|entry| walk(&entry.unwrap().path()));
         }

@@ -8,7 +8,10 @@ use serde_json::json;
 
 /// Options of the mount at `point`, from the mountinfo that the container printed.
 fn options(mountinfo: &str, point: &str) -> String {
-    let line = mountinfo.lines().rfind(|line| line.split(' ').nth(4) == Some(point)).unwrap_or_else(|| panic!("no mount at {point}:\n{mountinfo}"));
+    let line = mountinfo
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some(point))
+        .unwrap_or_else(|| panic!("no mount at {point}:\n{mountinfo}"));
     let (left, right) = line.split_once(" - ").unwrap();
     let fields: Vec<&str> = left.split(' ').collect();
     // Options of the mount, optional fields, then type, source and options of the file system.
@@ -33,7 +36,7 @@ fn the_default_mounts_with_their_options() {
         let found = options(info, point);
         assert!(found.contains(kind), "{point}: {found}");
         for option in wanted {
-            assert!(found.contains(&format!(",{option},")) , "{point}: no {option} in {found}");
+            assert!(found.contains(&format!(",{option},")), "{point}: no {option} in {found}");
         }
     }
     // Nothing of the host's tree is there beside what was asked for.
@@ -84,7 +87,10 @@ fn bind_without_the_r_takes_no_submounts_and_with_it_all() {
     rustix::mount::mount("tmpfs", source.join("sub"), "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
     fs::write(source.join("sub/inside"), "").unwrap();
     let path = source.to_str().unwrap().to_owned();
-    let bundle = bundle.set("/process/args/2", "ls /one/sub; echo --; ls /two/sub").mount("/one", "bind", &path, &["bind"]).mount("/two", "bind", &path, &["rbind"]);
+    let bundle = bundle
+        .set("/process/args/2", "ls /one/sub; echo --; ls /two/sub")
+        .mount("/one", "bind", &path, &["bind"])
+        .mount("/two", "bind", &path, &["rbind"]);
     let output = rt.run(&bundle);
     rustix::mount::unmount(source.join("sub"), rustix::mount::UnmountFlags::empty()).unwrap();
     assert_eq!(output.ok(), "--\ninside");
@@ -98,7 +104,12 @@ fn recursive_attributes_reach_the_submounts() {
     fs::create_dir_all(source.join("sub")).unwrap();
     rustix::mount::mount("tmpfs", source.join("sub"), "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
     let path = source.to_str().unwrap().to_owned();
-    let bundle = bundle.mount("/ro", "bind", &path, &["rbind", "ro"]).mount("/rro", "bind", &path, &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"]);
+    let bundle = bundle.mount("/ro", "bind", &path, &["rbind", "ro"]).mount(
+        "/rro",
+        "bind",
+        &path,
+        &["rbind", "rro", "rnosuid", "rnodev", "rnoexec"],
+    );
     let output = rt.run(&bundle);
     rustix::mount::unmount(source.join("sub"), rustix::mount::UnmountFlags::empty()).unwrap();
     let info = output.ok();
@@ -127,7 +138,10 @@ fn mount_flags_are_what_was_asked_for() {
     let b = options(info, "/b");
     assert!(b.contains(",ro") && b.contains("nodiratime") && !b.contains("relatime"), "{b}");
     let c = options(info, "/c");
-    assert!(!c.contains("nosuid") && !c.contains("nodev") && !c.contains("noexec") && c.contains("nosymfollow") && c.contains("sync"), "{c}");
+    assert!(
+        !c.contains("nosuid") && !c.contains("nodev") && !c.contains("noexec") && c.contains("nosymfollow") && c.contains("sync"),
+        "{c}"
+    );
 }
 
 #[test]
@@ -141,7 +155,12 @@ fn an_unknown_option_goes_to_the_file_system_which_refuses_it() {
 #[test]
 fn propagation_of_mounts_and_of_the_root() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh(SHOW).mount("/p", "tmpfs", "tmpfs", &["private"]).mount("/s", "tmpfs", "tmpfs", &["shared"]).mount("/u", "tmpfs", "tmpfs", &["unbindable"]);
+    let bundle = Bundle::sh(SHOW).mount("/p", "tmpfs", "tmpfs", &["private"]).mount("/s", "tmpfs", "tmpfs", &["shared"]).mount(
+        "/u",
+        "tmpfs",
+        "tmpfs",
+        &["unbindable"],
+    );
     let output = rt.run(&bundle);
     let info = output.ok();
     assert!(!options(info, "/p").contains("shared:"));
@@ -170,7 +189,8 @@ fn nothing_mounted_inside_is_seen_outside() {
 #[test]
 fn a_read_only_root() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo shm is writable").set("/root/readonly", true);
+    let bundle =
+        Bundle::sh("touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo shm is writable").set("/root/readonly", true);
     assert_eq!(rt.run(&bundle).ok(), "refused\nshm is writable");
 }
 
@@ -184,7 +204,10 @@ fn masked_paths_are_empty_and_readonly_paths_are_read_only() {
         fs::write(bundle.rootfs().join(dir).join("file"), "content\n").unwrap();
     }
     // A path that does not exist is no error.
-    let bundle = bundle.push("/linux/maskedPaths", "/secret/file").push("/linux/maskedPaths", "/closed").push("/linux/maskedPaths", "/not/there");
+    let bundle = bundle
+        .push("/linux/maskedPaths", "/secret/file")
+        .push("/linux/maskedPaths", "/closed")
+        .push("/linux/maskedPaths", "/not/there");
     let bundle = bundle.push("/linux/readonlyPaths", "/fixed").push("/linux/readonlyPaths", "/not/there");
     assert_eq!(rt.run(&bundle).ok(), "refused\ncontent\n0\nrefused");
     assert_eq!(fs::read_to_string(bundle.rootfs().join("secret/file")).unwrap(), "content\n");
@@ -193,7 +216,9 @@ fn masked_paths_are_empty_and_readonly_paths_are_read_only() {
 #[test]
 fn tmpcopyup_brings_the_content_along() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("cat /stuff/sub/file; stat -c %a /stuff/sub/file; readlink /stuff/link; echo changed > /stuff/sub/file; cat /stuff/sub/file");
+    let bundle = Bundle::sh(
+        "cat /stuff/sub/file; stat -c %a /stuff/sub/file; readlink /stuff/link; echo changed > /stuff/sub/file; cat /stuff/sub/file",
+    );
     fs::create_dir_all(bundle.rootfs().join("stuff/sub")).unwrap();
     fs::write(bundle.rootfs().join("stuff/sub/file"), "original\n").unwrap();
     fs::set_permissions(bundle.rootfs().join("stuff/sub/file"), fs::Permissions::from_mode(0o640)).unwrap();
@@ -224,7 +249,9 @@ fn the_default_devices_and_links() {
 #[test]
 fn listed_devices_are_made_with_owner_and_mode() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("stat -c '%F %t:%T %a %u:%g' /dev/fuse-like /dev/sub/zero2; stat -c %F /dev/pipe; head -c 2 /dev/sub/zero2 | wc -c");
+    let bundle = Bundle::sh(
+        "stat -c '%F %t:%T %a %u:%g' /dev/fuse-like /dev/sub/zero2; stat -c %F /dev/pipe; head -c 2 /dev/sub/zero2 | wc -c",
+    );
     let bundle = bundle.set(
         "/linux/devices",
         json!([
@@ -233,7 +260,8 @@ fn listed_devices_are_made_with_owner_and_mode() {
             {"path": "/dev/pipe", "type": "p", "fileMode": 0o600}
         ]),
     );
-    let bundle = bundle.push("/linux/resources/devices", json!({"allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm"}));
+    let bundle =
+        bundle.push("/linux/resources/devices", json!({"allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm"}));
     assert_eq!(rt.run(&bundle).ok(), "character special file a:e5 640 3:4\ncharacter special file 1:5 666 0:0\nfifo\n2");
 }
 
@@ -258,7 +286,8 @@ fn an_id_mapped_bind_shows_other_owners() {
     for path in [source.clone(), source.join("file")] {
         std::os::unix::fs::chown(&path, Some(5000), Some(6000)).unwrap();
     }
-    let (uids, gids) = (json!([{"containerID": 5000, "hostID": 0, "size": 1}]), json!([{"containerID": 6000, "hostID": 0, "size": 1}]));
+    let (uids, gids) =
+        (json!([{"containerID": 5000, "hostID": 0, "size": 1}]), json!([{"containerID": 6000, "hostID": 0, "size": 1}]));
     let path = source.to_str().unwrap().to_owned();
     let mount = json!({"destination": "/data", "type": "bind", "source": path, "options": ["bind"], "uidMappings": uids, "gidMappings": gids});
     let output = rt.run(&bundle.push("/mounts", mount));
@@ -286,7 +315,12 @@ fn a_mount_on_a_symlink_stays_inside_the_root() {
 #[test]
 fn mounts_are_made_in_the_order_of_the_list() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("ls /a; ls /a/b").mount("/a", "tmpfs", "tmpfs", &[]).mount("/a/b", "tmpfs", "tmpfs", &[]).mount("/a/b/c", "tmpfs", "tmpfs", &[]);
+    let bundle = Bundle::sh("ls /a; ls /a/b").mount("/a", "tmpfs", "tmpfs", &[]).mount("/a/b", "tmpfs", "tmpfs", &[]).mount(
+        "/a/b/c",
+        "tmpfs",
+        "tmpfs",
+        &[],
+    );
     assert_eq!(rt.run(&bundle).ok(), "b\nc");
 }
 

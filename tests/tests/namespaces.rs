@@ -8,7 +8,15 @@ use rrun_tests::{Bundle, Runtime, eventually};
 use serde_json::json;
 
 /// Name in the configuration, name in /proc/PID/ns.
-const KINDS: [(&str, &str); 7] = [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("mount", "mnt"), ("cgroup", "cgroup"), ("user", "user")];
+const KINDS: [(&str, &str); 7] = [
+    ("pid", "pid"),
+    ("network", "net"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("mount", "mnt"),
+    ("cgroup", "cgroup"),
+    ("user", "user"),
+];
 
 fn link(pid: i32, kind: &str) -> String {
     fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap_or_else(|e| panic!("ns/{kind} of {pid}: {e}")).display().to_string()
@@ -68,7 +76,8 @@ fn process_one_sees_only_its_own_processes() {
 #[test]
 fn host_and_domain_name() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("hostname; cat /proc/sys/kernel/domainname").set("/hostname", "a-name").set("/domainname", "a-domain");
+    let bundle =
+        Bundle::sh("hostname; cat /proc/sys/kernel/domainname").set("/hostname", "a-name").set("/domainname", "a-domain");
     assert_eq!(rt.run(&bundle).ok(), "a-name\na-domain");
     assert_ne!(fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim(), "a-name");
 }
@@ -76,8 +85,10 @@ fn host_and_domain_name() {
 #[test]
 fn a_new_network_namespace_has_only_loopback_and_it_is_up() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("ls /sys/class/net; ping -c 1 -w 2 127.0.0.1 > /dev/null && echo reachable").push("/process/capabilities/bounding", "CAP_NET_RAW");
-    let bundle = bundle.push("/process/capabilities/effective", "CAP_NET_RAW").push("/process/capabilities/permitted", "CAP_NET_RAW");
+    let bundle = Bundle::sh("ls /sys/class/net; ping -c 1 -w 2 127.0.0.1 > /dev/null && echo reachable")
+        .push("/process/capabilities/bounding", "CAP_NET_RAW");
+    let bundle =
+        bundle.push("/process/capabilities/effective", "CAP_NET_RAW").push("/process/capabilities/permitted", "CAP_NET_RAW");
     assert_eq!(rt.run(&bundle).ok(), "lo\nreachable");
 }
 
@@ -86,7 +97,12 @@ struct Holder(std::process::Child);
 
 impl Holder {
     fn new(flags: &[&str]) -> Self {
-        let child = Command::new("unshare").args(flags).args(["sh", "-c", "echo up; exec sleep 10005"]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let child = Command::new("unshare")
+            .args(flags)
+            .args(["sh", "-c", "echo up; exec sleep 10005"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
         let mut child = child.expect("unshare");
         let mut byte = [0; 3];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).expect("unshare says that it is up");
@@ -114,7 +130,10 @@ fn namespaces_are_joined_by_path() {
     let rt = Runtime::new();
     let holder = Holder::new(&["--net", "--ipc", "--uts"]);
     let bundle = Bundle::sleeper().without("/hostname");
-    let bundle = bundle.namespace("network", Some(&holder.path("net"))).namespace("ipc", Some(&holder.path("ipc"))).namespace("uts", Some(&holder.path("uts")));
+    let bundle = bundle
+        .namespace("network", Some(&holder.path("net")))
+        .namespace("ipc", Some(&holder.path("ipc")))
+        .namespace("uts", Some(&holder.path("uts")));
     rt.run_detached(&bundle);
     let pid = rt.pid(&bundle.id);
     for kind in ["net", "ipc", "uts"] {
@@ -155,7 +174,10 @@ fn time_offsets() {
     }
     let rt = Runtime::new();
     let bundle = Bundle::sh("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets; readlink /proc/self/ns/time");
-    let bundle = bundle.namespace("time", Some("")).set("/linux/timeOffsets", json!({"monotonic": {"secs": 7777, "nanosecs": 5}, "boottime": {"secs": 1_000_000, "nanosecs": 0}}));
+    let bundle = bundle.namespace("time", Some("")).set(
+        "/linux/timeOffsets",
+        json!({"monotonic": {"secs": 7777, "nanosecs": 5}, "boottime": {"secs": 1_000_000, "nanosecs": 0}}),
+    );
     let output = rt.run(&bundle);
     let lines: Vec<&str> = output.ok().lines().collect();
     let uptime: u64 = lines[0].parse().unwrap();
@@ -170,7 +192,8 @@ fn time_offsets() {
 #[test]
 fn a_user_namespace_maps_ids() {
     let rt = Runtime::new();
-    let bundle = Bundle::sh("id -u; cat /proc/self/uid_map /proc/self/gid_map; touch /made; echo up; sleep 10006").user_namespace(100_000, 65536);
+    let bundle = Bundle::sh("id -u; cat /proc/self/uid_map /proc/self/gid_map; touch /made; echo up; sleep 10006")
+        .user_namespace(100_000, 65536);
     let running = rt.spawn(&["run", "--bundle", bundle.write(), &bundle.id]);
     running.wait_for("up");
     let pid = rt.pid(&bundle.id);
@@ -205,7 +228,10 @@ fn a_user_namespace_is_joined_by_path() {
     rt.run_detached(&first);
     let pid = rt.pid(&first.id);
     let second = Bundle::sh("cat /proc/self/uid_map; readlink /proc/self/ns/user").user_namespace(200_000, 65536);
-    let second = second.namespace("user", Some(&format!("/proc/{pid}/ns/user"))).without("/linux/uidMappings").without("/linux/gidMappings");
+    let second = second
+        .namespace("user", Some(&format!("/proc/{pid}/ns/user")))
+        .without("/linux/uidMappings")
+        .without("/linux/gidMappings");
     let output = rt.run(&second);
     let lines: Vec<&str> = output.ok().lines().collect();
     assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["0", "200000", "65536"]);

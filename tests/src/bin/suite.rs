@@ -53,7 +53,14 @@ fn main() -> ExitCode {
 
     let mut text = String::new();
     let count = |kind: &str| limits.iter().filter(|line| line.starts_with(kind)).count();
-    let _ = writeln!(text, "{name}: {passed} passed, {} failed, {} skipped, {} leaked (cgroup {})", counts.failed, skipped.len(), leaks.len(), hierarchy().name());
+    let _ = writeln!(
+        text,
+        "{name}: {passed} passed, {} failed, {} skipped, {} leaked (cgroup {})",
+        counts.failed,
+        skipped.len(),
+        leaks.len(),
+        hierarchy().name()
+    );
     let _ = writeln!(text, "{name}: limit tests on v1: {}, on v2: {}", count("v1 "), count("v2 "));
     for line in &skipped {
         let _ = writeln!(text, "{name}: skipped: {line}");
@@ -119,4 +126,3 @@ fn run(executable: &str, stage: &str, tag: &str, notes: &Path, counts: &mut Coun
     counts.passed += ok;
     counts.failed += bad;
 }
-
