@@ -1,12 +1,20 @@
 //! `rrun`: everything that touches the kernel for one container.
 //!
-//! The way of a container: [`spec`] reads config.json, [`plan`] turns it into a Plan (pure), the parent prepares and clones,
-//! init walks the Plan. See docs/init.md.
+//! The way of a container: [`spec`] reads config.json, [`plan`] turns it into a Plan (pure), [`parent`] prepares and clones,
+//! [`init`] walks the Plan. The commands of the commands do with it, [`cli`] the commands themselves. See docs/init.md.
 
+pub mod caps;
 pub mod cgroup;
+pub mod cli;
+pub mod devices;
 pub mod error;
+pub mod init;
+pub mod mount;
+pub mod parent;
+pub mod plan;
 pub mod seccomp;
 pub mod spec;
+pub mod state;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};

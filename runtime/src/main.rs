@@ -1,2 +1,5 @@
 //! The rrun command.
-fn main() {}
+
+fn main() {
+    std::process::exit(rrun::cli::main(std::env::args_os().skip(1)));
+}

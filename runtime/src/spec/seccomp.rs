@@ -16,9 +16,9 @@ pub struct Seccomp {
     /// `SCMP_ARCH_*`.
     #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
-    /// `SECCOMP_FILTER_FLAG_*`.
-    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
+    /// `SECCOMP_FILTER_FLAG_*`. Absent is not empty: then the runtime chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<String>>,
     /// Unix socket of the agent that is sent the notification descriptor.
     #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub listener_path: String,
