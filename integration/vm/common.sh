@@ -1,7 +1,12 @@
 # Shared by setup.sh and vmrun (bash).
 vm_dir=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
-cache=${RRUN_VM_CACHE:-$vm_dir/cache}
-kernel_package=${RRUN_VM_KERNEL:-linux-image-6.12-amd64}
+
+# choose_kernel PACKAGE: each kernel has a directory of its own in the cache.
+choose_kernel() {
+	kernel_package=$1
+	cache=${RRUN_VM_CACHE:-$vm_dir/cache}/$kernel_package
+}
+choose_kernel "${RRUN_VM_KERNEL:-linux-image-6.12-amd64}"
 
 say() { echo "vm: $*" >&2; }
 fail() {

@@ -14,7 +14,7 @@ prepare() {
 	$bb ln -sf /proc/self/fd /dev/fd
 	for n in 0:stdin 1:stdout 2:stderr; do $bb ln -sf "fd/${n%:*}" "/dev/${n#*:}"; done
 	$bb mount -t tmpfs -o mode=755 run /run
-	$bb mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
+	mount_cgroups
 	$bb mount -t bpf bpf /sys/fs/bpf
 	$bb mount -t securityfs securityfs /sys/kernel/security
 	# Modules on demand (loop, dummy, veth ...), from the cache on the host.
@@ -27,6 +27,23 @@ prepare() {
 	$bb mount -t tmpfs -o mode=1777 tmp /tmp
 	$bb ip link set lo up
 	$bb hostname vm
+}
+
+# One tree with every controller, or the hybrid layout: a hierarchy for each controller and an empty unified tree beside them.
+mount_cgroups() {
+	if [ "$(word cgroup)" != v1 ]; then
+		$bb mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
+		return
+	fi
+	$bb mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+	for controller in $($bb awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups); do
+		$bb mkdir "/sys/fs/cgroup/$controller"
+		$bb mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller"
+	done
+	$bb mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
+	$bb mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+	$bb mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+	echo 1 >/sys/fs/cgroup/memory/memory.use_hierarchy
 }
 
 start_systemd() {

@@ -4,7 +4,7 @@
 #
 #   setup.sh [--systemd]     --systemd: also what `vmrun -s` needs (systemd and dbus)
 #
-# RRUN_VM_CACHE    where kernels are kept (default: cache/ beside this file)
+# RRUN_VM_CACHE    where kernels are kept, a directory each (default: cache/ beside this file)
 # RRUN_VM_KERNEL   the kernel's package (default linux-image-6.12-amd64; linux-image-amd64 is Debian 12's own 6.1)
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/common.sh"
@@ -47,7 +47,7 @@ if [ "$(cat "$cache/package" 2>/dev/null)" != "$kernel_package" ] || [ ! -s "$ca
 	echo "$version" >"$cache/version"
 fi
 
-# Stage one of the guest needs a disk driver and the file systems of its root; the rest is loaded from the cache on demand.
+# Stage one of the guest needs the drivers of its devices and the file systems of its root; the rest is loaded from the cache on demand.
 version=$(cat "$cache/version")
 modules="$cache/modules/$version"
 tree="$work/initramfs"
@@ -59,7 +59,7 @@ cp "$vm_dir/guest-initramfs.sh" "$tree/init"
 cp "$vm_dir/guest-main.sh" "$tree/main"
 chmod 755 "$tree/init" "$tree/main"
 number=10
-for module in 9p 9pnet_virtio overlay virtio_blk; do
+for module in virtio_pci virtio_console 9p 9pnet_virtio overlay virtio_blk ext4; do
 	# `name.ko: dependency.ko ...`: what it depends on is loaded first, last in the list first
 	line=$(grep -E "/$module\.ko(\.xz)?:" "$modules/modules.dep") || continue # built in
 	for path in $(printf '%s\n' "${line#*:}" | tr ' ' '\n' | tac) "${line%%:*}"; do

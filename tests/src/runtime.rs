@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::bundle::Bundle;
-use crate::host::{cgroup_dirs, eventually, patience, unique};
+use crate::host::{alive, cgroup_dirs, eventually, patience, unique};
 
 /// Path of the binary under test: `RRUN_BIN`, or `bin/rrun` of this repository.
 pub fn binary() -> PathBuf {
@@ -102,11 +102,20 @@ impl Running {
         String::from_utf8_lossy(&fs::read(self.files.with_extension("err")).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until standard output holds `text`.
+    /// Waits until standard output holds `text`. When the program has ended, what it left running gets a tenth of the patience to say it.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
-        let seen = eventually(|| self.out().contains(text).then_some(()));
-        assert!(seen.is_some(), "{}: no {text:?} in its output: {}\n{}", self.command, self.out(), self.err());
+        let mut ended: Option<Instant> = None;
+        let seen = eventually(|| {
+            if self.out().contains(text) {
+                return Some(true);
+            }
+            if ended.is_none() && !alive(self.pid()) {
+                ended = Some(Instant::now());
+            }
+            ended.is_some_and(|at| at.elapsed() > patience() / 10).then_some(false)
+        });
+        assert_eq!(seen, Some(true), "{}: no {text:?} in its output: {}\n{}", self.command, self.out(), self.err());
     }
 
     /// Waits for the end; a program that does not end in time is killed and the test fails.
