@@ -35,6 +35,7 @@ pub static COMMAND: Command = Command {
 /// # Errors
 /// The failed step; nothing is left of the container then.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
+    crate::parent::protect()?;
     let wishes = wishes(globals, args)?;
     let name = args.first();
     id::check(name)?;

@@ -54,6 +54,7 @@ pub static COMMAND: Command = Command {
 /// # Errors
 /// The container is not running; a flag or the process is wrong; the failed step.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
+    crate::parent::protect()?;
     let (listen, preserve) = passed_fds(args)?;
     let container = Container::load(&globals.root, args.first())?;
     let config = container.dir().config()?;

@@ -59,6 +59,7 @@ pub static COMMAND: Command = Command {
 /// # Errors
 /// The failed step; nothing is left of the container then.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
+    crate::parent::protect()?;
     let wishes = wishes(globals, args)?;
     let target = target::of_run(args)?;
     let config = Config::read(&target.bundle)?;

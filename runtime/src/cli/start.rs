@@ -22,6 +22,9 @@ pub static COMMAND: Command = Command {
 /// It is not there or not created; a hook fails; the program cannot be executed.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     let container = Container::load(&globals.root, args.first())?;
+    if container.dir().config()?.hooks.is_some_and(|h| !h.start_container.is_empty()) {
+        crate::parent::protect()?; // they run in the container
+    }
     let _lock = container.dir().lock()?;
     start::start(&container).map(|()| 0)
 }

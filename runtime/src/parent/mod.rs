@@ -4,6 +4,7 @@
 //! record the pid, how hooks run, who gets the terminal, it asks through [`Events`].
 
 mod duties;
+mod own_exe;
 mod report;
 mod sources;
 mod spawn;
@@ -19,6 +20,7 @@ use crate::init::{Context, Gate};
 use crate::plan::{Duties, InitPlan, Op, Plan};
 use crate::sys;
 
+pub use own_exe::protect;
 pub use sources::open_rootfs;
 
 /// What a caller of [`create`] does at points of a container's birth. Each may block.
