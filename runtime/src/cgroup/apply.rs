@@ -349,7 +349,7 @@ fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String {
     let c = &*write.controller;
     if !dir.controllers.is_empty() {
         return match write.file.strip_prefix("hugetlb.") {
-            Some(_) => page_sizes(&write.file),
+            Some(_) => no_page_size(&write.file),
             None if write.file.contains("memsw") => "no swap accounting: boot with swapaccount=1".into(),
             None => format!("this kernel's {c} controller (v1, at {}) has no {}", dir.mount, write.file),
         };
@@ -367,7 +367,7 @@ fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String {
         return format!("{c} is not enabled for {}", dir.full());
     }
     match &*write.file {
-        f if f.starts_with("hugetlb.") => page_sizes(f),
+        f if f.starts_with("hugetlb.") => no_page_size(f),
         "memory.swap.max" => "this kernel has no swap accounting".into(),
         "io.bfq.weight" => "this kernel has neither io.bfq.weight (the BFQ scheduler) nor io.weight (iocost)".into(),
         f => format!("this kernel's {c} controller has no {f}"),
@@ -396,19 +396,24 @@ fn elsewhere(controller: &str, dir: &Dir) -> String {
     }
 }
 
-fn page_sizes(file: &str) -> String {
+/// For a limit of a page size that the host lacks.
+fn no_page_size(file: &str) -> String {
     let size = file.trim_start_matches("hugetlb.").split('.').next().unwrap_or_default();
+    match page_sizes() {
+        sizes if sizes.is_empty() => "this kernel has no huge pages".into(),
+        sizes => format!("this host has no huge pages of {size}: it has {}", sizes.join(", ")),
+    }
+}
+
+/// The sizes of this host's huge pages as cgroup files name them, smallest first.
+pub(crate) fn page_sizes() -> Vec<String> {
     let mut sizes: Vec<u64> = Vec::new();
     for entry in std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten() {
         let name = entry.file_name();
         sizes.extend(name.to_str().and_then(|n| n.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse::<u64>().ok()));
     }
     sizes.sort_unstable();
-    let names: Vec<String> = sizes.into_iter().map(page_size).collect();
-    if names.is_empty() {
-        return "this kernel has no huge pages".into();
-    }
-    format!("this host has no huge pages of {size}: it has {}", names.join(", "))
+    sizes.into_iter().map(page_size).collect()
 }
 
 /// The kernel's name for a page size in kB (mm/hugetlb_cgroup.c).

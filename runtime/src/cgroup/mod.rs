@@ -15,13 +15,17 @@ mod apply;
 mod bpf;
 pub mod convert;
 mod devices;
+mod exec;
 mod file;
 mod host;
 mod live;
+mod measure;
+mod oom;
 mod path;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod stats;
 mod update;
 mod walk;
 mod writes;
@@ -29,8 +33,10 @@ mod writes;
 use serde::{Deserialize, Serialize};
 
 pub use apply::Created;
+pub use exec::{Join, SubCgroups};
 pub use host::{Hierarchy, Host, Layout, Unified};
 pub use live::{State, Watch};
+pub use oom::{OomEvent, OomWatch};
 pub use plan::{CgroupPlan, DirPlan, Request, plan};
 pub use writes::{OnError, Purpose, Write};
 

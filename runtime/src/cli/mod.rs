@@ -5,6 +5,7 @@ pub mod check;
 pub mod completion;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod explain;
 pub mod features;
@@ -48,6 +49,7 @@ static COMMANDS: &[(&Command, Run)] = &[
     (&list::COMMAND, list::run),
     (&state::COMMAND, state::run),
     (&ps::COMMAND, ps::run),
+    (&events::COMMAND, events::run),
     (&kill::COMMAND, kill::run),
     (&pause::COMMAND, pause::run),
     (&resume::COMMAND, resume::run),

@@ -247,3 +247,18 @@ fn an_update_moves_the_limit() {
     assert_eq!(read(), "max\n");
     assert!(c.dir().lock_within(Duration::ZERO).is_ok(), "the lock was given back");
 }
+
+#[test]
+fn who_watches_is_told_when_init_ends_and_refused_afterwards() {
+    let mut f = Fixture::new("watch", |_| {});
+    let c = f.load().unwrap();
+    let (init, group) = c.watched("watch").unwrap();
+    assert_eq!(group.pids(true).unwrap(), c.processes().unwrap());
+    let mut fds = [rustix::event::PollFd::new(&init, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut fds, Some(&now)).unwrap(), 0);
+    f.child.kill().unwrap();
+    f.child.wait().unwrap();
+    assert_eq!(rustix::event::poll(&mut fds, Some(&now)).unwrap(), 1);
+    assert_eq!(c.watched("watch").unwrap_err().kind(), Kind::WrongState);
+}
