@@ -11,7 +11,7 @@ use super::args::{Args, Command, Example, Flag, Operand};
 use super::{Globals, quantity};
 use crate::cgroup::stats::Stats;
 use crate::cgroup::{OomEvent, OomWatch};
-use crate::control::Container;
+use crate::container::Container;
 use crate::error::{Error, Kind, Result};
 
 /// The table of this command.
