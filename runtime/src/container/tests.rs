@@ -56,7 +56,7 @@ impl Fixture {
     }
 
     fn delete(&self, force: bool) -> Result<Vec<String>> {
-        delete(self.scratch.root().path(), &self.id, force, |_| vec!["hooks ran".to_string()])
+        delete(self.scratch.root().path(), &self.id, force)
     }
 
     fn status(&self) -> Status {
