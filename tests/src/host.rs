@@ -139,7 +139,12 @@ pub fn has_controller(controller: &str) -> bool {
     match hierarchy() {
         Hierarchy::V2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
             .is_ok_and(|text| text.split_whitespace().any(|c| c == controller)),
-        Hierarchy::V1 => cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller)),
+        // What no v1 hierarchy has, the unified one beside them may have.
+        Hierarchy::V1 => {
+            cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller))
+                || fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers")
+                    .is_ok_and(|text| text.split_whitespace().any(|c| c == controller))
+        }
     }
 }
 
