@@ -390,7 +390,7 @@ mod tests {
             let at = |wanted: fn(&Op) -> bool| steps.iter().position(|s| wanted(&s.op)).unwrap();
             let (filter, drop) = (at(|o| matches!(o, Op::Seccomp)), at(|o| matches!(o, Op::Capabilities { .. })));
             assert_eq!(filter < drop, before);
-            assert_eq!(matches!(steps[steps.len() - 1].op, Op::Execute), true);
+            assert!(matches!(steps[steps.len() - 1].op, Op::Execute));
         }
     }
 }
