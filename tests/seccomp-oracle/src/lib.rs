@@ -1,6 +1,7 @@
 //! What the tests and measurements of rrun's seccomp compiler share: libseccomp used as runc uses it, a plain reading of a
 //! profile's meaning, generated profiles, and a machine that runs filters.
 
+pub mod calls;
 pub mod generate;
 pub mod meaning;
 pub mod peer;
