@@ -93,6 +93,11 @@ pub fn compile_for(section: &Seccomp, options: Options) -> Result<Program> {
     Ok(Program { filter, flags: profile.flags, uses_notify, warnings: profile.warnings })
 }
 
+/// The number of a system call, as `seccomp_data.nr` has it; none where the architecture lacks it.
+pub fn number(name: &str, arch: Arch) -> Option<u32> {
+    arch.number(names::lookup(name)?)
+}
+
 /// What an architecture does with one number.
 struct Point {
     number: u32,
@@ -207,19 +212,21 @@ impl Compiler<'_> {
 
     /// The rules of one number, in the order of the profile.
     fn rules(&mut self, said: &[(u64, Cow<Rule>, u16)], wide: bool, default: Id) -> Result<Id> {
-        let mut conditional: Vec<Cow<Rule>> = Vec::new();
+        let mut conditional: Vec<Cow<Rule>> = Vec::with_capacity(said.len());
+        // What the ABI compares of a condition; one without bits is always met.
+        let words = if wide { u64::MAX } else { u32::MAX.into() };
         for (_, rule, _) in said {
-            let idle = |c: &Condition| if wide { c.mask == 0 } else { c.mask as u32 == 0 };
-            if rule.conditions.iter().all(idle) {
-                return Ok(self.graph.verdict(rule.action));
-            }
-            conditional.push(match rule.conditions.iter().any(idle) {
-                true => {
-                    let conditions = rule.conditions.iter().copied().filter(|c| !idle(c)).collect();
-                    Cow::Owned(Rule { conditions, ..rule.as_ref().clone() })
+            conditional.push(match wide && rule.conditions.iter().all(|c| c.mask != 0) {
+                true => Cow::Borrowed(rule.as_ref()),
+                false => {
+                    let cut = |c: &Condition| Condition { mask: c.mask & words, value: c.value & words, ..*c };
+                    let conditions = rule.conditions.iter().map(cut).filter(|c| c.mask != 0).collect();
+                    Cow::Owned(Rule { conditions, ..*rule.as_ref() })
                 }
-                false => Cow::Borrowed(rule),
             });
+        }
+        if let Some(always) = conditional.iter().find(|rule| rule.conditions.is_empty()) {
+            return Ok(self.graph.verdict(always.action));
         }
         let conditional: Vec<&Rule> = conditional.iter().map(AsRef::as_ref).collect();
         let ordered = order::ordered(&conditional, wide, names::at(said[0].2))?;
