@@ -32,9 +32,41 @@ impl Scratch {
         Self::at(&format!("/{}", unique()), json).unwrap_or_else(|e| panic!("{json}: {e}"))
     }
 
+    /// A scope with a sleeping process in it.
+    fn scope(path: &str, json: &str, annotations: &[(&str, &str)]) -> Result<(Self, Child)> {
+        let resources = resources(json);
+        let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let request = Request {
+            id: "unused",
+            cgroups_path: Some(path),
+            systemd: true,
+            resources: &resources,
+            devices: &[],
+            annotations: &annotations,
+        };
+        let plan = plan(&Host::detect()?, &request)?;
+        let created = plan.create()?;
+        assert!(created.clone_fd().is_none() && !created.complete_at_clone());
+        let mut child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        let scope = Scratch(plan.cgroup().clone());
+        if let Err(e) = created.attach(child.id() as i32) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return Err(e);
+        }
+        Ok((scope, child))
+    }
+
     fn at(path: &str, json: &str) -> Result<Self> {
         let resources = resources(json);
-        let request = Request { id: "unused", cgroups_path: Some(path), systemd: false, resources: &resources, devices: &[] };
+        let request = Request {
+            id: "unused",
+            cgroups_path: Some(path),
+            systemd: false,
+            resources: &resources,
+            devices: &[],
+            annotations: &Default::default(),
+        };
         let plan = plan(&Host::detect()?, &request)?;
         plan.create()?;
         Ok(Scratch(plan.cgroup().clone()))
@@ -510,6 +542,132 @@ fn exec_finds_its_place() {
     init.wait().unwrap();
 }
 
+/// Whether systemd runs here; if not, that the driver says so.
+fn has_systemd() -> bool {
+    if std::path::Path::new("/run/systemd/system").is_dir() {
+        return true;
+    }
+    let e = Scratch::scope("system.slice:rrun:x", "{}", &[]).map(|_| ()).unwrap_err();
+    assert_eq!(e.kind(), Kind::Unsupported);
+    assert!(e.to_string().contains("not booted with systemd"), "{e}");
+    println!("systemd: none here");
+    false
+}
+
+/// `systemctl show -p NAME UNIT`.
+fn shown(unit: &str, name: &str) -> String {
+    let output = Command::new("systemctl").args(["show", "--value", "-p", name, unit]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn a_scope_with_its_limits() {
+    if !has_systemd() {
+        return;
+    }
+    let name = unique();
+    let json = r#"{"memory":{"limit":33554432,"swap":33554432},"cpu":{"quota":12345,"shares":512,"cpus":"0"},"pids":{"limit":33},
+        "devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}],
+        "hugepageLimits":[{"pageSize":"2MB","limit":0}],"unified":{"memory.high":"30000000"}}"#;
+    let path = format!("rruncg-test.slice:{name}:x");
+    let annotations = [("org.systemd.property.TimeoutStopSec", "uint16 7"), ("unrelated", "x")];
+    let (scope, mut child) = Scratch::scope(&path, json, &annotations).unwrap();
+    scope.hierarchy("memory");
+    println!("driver: systemd");
+    let unit = format!("{name}-x.scope");
+    assert!(scope.0.dirs().next().unwrap().full().ends_with(&format!("/rruncg.slice/rruncg-test.slice/{unit}")));
+    assert_eq!(scope.0.pids(true).unwrap(), [child.id() as i32]);
+    // systemd knows what it can know, and the kernel has everything.
+    let table = [
+        ("MemoryMax", "33554432"),
+        ("MemoryHigh", "30000000"),
+        ("TasksMax", "33"),
+        ("CPUQuotaPerSecUSec", "130ms"),
+        ("Delegate", "yes"),
+        ("Slice", "rruncg-test.slice"),
+        ("DevicePolicy", "strict"),
+        ("TimeoutStopUSec", "7s"),
+        ("AllowedCPUs", "0"),
+        ("ActiveState", "active"),
+    ];
+    for (property, expected) in table {
+        assert_eq!(shown(&unit, property), expected, "{property}");
+    }
+    for (file, expected) in [
+        ("memory.max", "33554432"),
+        ("memory.swap.max", "0"),
+        ("memory.high", "29999104"),
+        ("pids.max", "33"),
+        ("cpu.max", "13000 100000"),
+        ("cpuset.cpus", "0"),
+        ("hugetlb.2MB.max", "0"),
+    ] {
+        assert_eq!(scope.read("memory", "", file), expected, "{file}");
+    }
+    assert!(can(&scope, "head -c1 </dev/zero") && can(&scope, "head -c0 /dev/kmsg") && !can(&scope, "true >>/dev/kmsg"));
+    // systemd's reload does not take away what it does not know, nor the devices.
+    assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
+    assert_eq!(scope.read("memory", "", "memory.max"), "33554432");
+    assert_eq!(scope.read("cpu", "", "cpu.max"), "13000 100000");
+    assert!(can(&scope, "head -c0 /dev/kmsg") && !can(&scope, "true >>/dev/kmsg"));
+
+    let update = r#"{"memory":{"limit":67108864,"swap":-1},"pids":{"limit":44},"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11}]}"#;
+    scope.0.update(&resources(update), &[]).unwrap();
+    assert_eq!((shown(&unit, "MemoryMax").as_str(), shown(&unit, "TasksMax").as_str()), ("67108864", "44"));
+    assert_eq!(scope.read("memory", "", "memory.max"), "67108864");
+    assert_eq!(scope.read("memory", "", "memory.swap.max"), "max");
+    assert_eq!(scope.read("memory", "", "memory.high"), "29999104");
+    assert!(can(&scope, "true >>/dev/kmsg"));
+    // A refused update reaches neither.
+    let e = scope.0.update(&resources(r#"{"pids":{"limit":55},"cpu":{"cpus":"65000"}}"#), &[]).unwrap_err();
+    assert!(e.to_string().starts_with("cpu.cpus: "), "{e}");
+    assert_eq!((shown(&unit, "TasksMax").as_str(), scope.read("pids", "", "pids.max").as_str()), ("44", "44"));
+
+    scope.0.kill_all().unwrap();
+    child.wait().unwrap();
+    scope.0.destroy(PATIENCE).unwrap();
+    assert_eq!(shown(&unit, "LoadState"), "not-found");
+    assert!(!scope.0.exists());
+}
+
+#[test]
+fn what_systemd_refuses_is_said() {
+    if !has_systemd() {
+        return;
+    }
+    let path = format!("system.slice:rrun:{}", unique());
+    let e = Scratch::scope(&path, "{}", &[("org.systemd.property.NoSuchThing", "true")]).map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("StartTransientUnit") && e.to_string().contains("NoSuchThing"), "{e}");
+    // A limit that only the kernel can refuse: the scope goes again.
+    let e = Scratch::scope(&path, r#"{"hugepageLimits":[{"pageSize":"3MB","limit":0}]}"#, &[]).map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("3MB"), "{e}");
+    // One that runs is not taken over, and does not come to harm.
+    let (scope, mut child) = Scratch::scope(&path, "{}", &[]).unwrap();
+    let request = resources("{}");
+    let again = plan(
+        &Host::detect().unwrap(),
+        &Request {
+            id: "x",
+            cgroups_path: Some(&path),
+            systemd: true,
+            resources: &request,
+            devices: &[],
+            annotations: &Default::default(),
+        },
+    )
+    .unwrap();
+    let mut other = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+    let e = again.create().unwrap().attach(other.id() as i32).unwrap_err();
+    assert!(e.to_string().contains("UnitExists"), "{e}");
+    assert_eq!(scope.0.pids(true).unwrap(), [child.id() as i32]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    // When all its processes are gone systemd removes it by itself; removing it then is no error.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("systemd has removed it", || !scope.0.exists());
+}
+
 /// A machine with v1 alone is rare; its code paths are run here by leaving the unified tree out of the picture.
 #[test]
 fn v1_without_a_unified_tree() {
@@ -520,8 +678,18 @@ fn v1_without_a_unified_tree() {
     }
     host.unified = None;
     let (path, none) = (format!("/{}", unique()), Resources::default());
-    let plan = plan(&host, &Request { id: "unused", cgroups_path: Some(&path), systemd: false, resources: &none, devices: &[] })
-        .unwrap();
+    let plan = plan(
+        &host,
+        &Request {
+            id: "unused",
+            cgroups_path: Some(&path),
+            systemd: false,
+            resources: &none,
+            devices: &[],
+            annotations: &Default::default(),
+        },
+    )
+    .unwrap();
     plan.create().unwrap();
     let cgroup = Scratch(plan.cgroup().clone());
     println!("hierarchy: v1");
