@@ -103,7 +103,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let ended = self.0.freeze(false, PATIENCE).and(self.0.kill_all()).and(self.0.destroy(PATIENCE));
+        let _ = self.0.freeze(false, PATIENCE);
+        let ended = self.0.kill_all().and(self.0.destroy(PATIENCE));
         let left: Vec<String> = self.0.dirs().map(|d| d.full()).filter(|d| std::path::Path::new(d).exists()).collect();
         if !std::thread::panicking() {
             ended.unwrap();
