@@ -312,9 +312,16 @@ pub(crate) fn write_exceptions(dir: &Dir, target: &Exceptions) -> Result<()> {
     let list = file::read(&format!("{path}/devices.list")).at(DEVICES, || format!("read(\"{path}/devices.list\")"))?;
     let present = Exceptions::parse(&list)
         .ok_or_else(|| Error::failed(DEVICES, format!("{path}/devices.list is not as expected: {list:?}")))?;
+    let mut open: [Option<OwnedFd>; 2] = [None, None];
     for (allow, line) in target.writes_from(&present) {
         let name = if allow { "devices.allow" } else { "devices.deny" };
-        file::write(&format!("{path}/{name}"), &line).map_err(|errno| {
+        let fd = match &mut open[usize::from(allow)] {
+            Some(fd) => fd,
+            none => {
+                none.insert(file::open_for_writing(&format!("{path}/{name}")).at(DEVICES, || format!("open(\"{path}/{name}\")"))?)
+            }
+        };
+        file::write_fd(fd.as_fd(), &line).map_err(|errno| {
             let e = file::write_error(DEVICES, &path, name, &line, errno);
             if errno == Errno::PERM { e.hint("the parent cgroup does not allow that much") } else { e }
         })?;
