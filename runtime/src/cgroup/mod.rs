@@ -11,9 +11,11 @@
 //! | cgroupfs, v1 and hybrid | mkdir and limits in each hierarchy | CLONE_INTO_CGROUP for the unified tree | pid into each v1 hierarchy |
 //! | systemd | – | – | scope by D-Bus, limits, device program |
 
+mod annotation;
 mod apply;
 mod bpf;
 pub mod convert;
+mod dbus;
 mod devices;
 mod exec;
 mod file;
@@ -26,6 +28,7 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod stats;
+mod systemd;
 mod update;
 mod walk;
 mod writes;
