@@ -144,7 +144,11 @@ pub fn has_controller(controller: &str) -> bool {
     match hierarchy() {
         Hierarchy::V2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
             .is_ok_and(|text| text.split_whitespace().any(|c| c == controller)),
-        Hierarchy::V1 => cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller)),
+        // On a hybrid machine what version 1 has not taken is in the unified tree.
+        Hierarchy::V1 => cgroup_mounts().iter().any(|(mount, options)| {
+            let unified = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+            options.split(',').any(|o| o == controller) || unified.split_whitespace().any(|c| c == controller)
+        }),
     }
 }
 
