@@ -144,11 +144,12 @@ pub fn has_controller(controller: &str) -> bool {
     match hierarchy() {
         Hierarchy::V2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
             .is_ok_and(|text| text.split_whitespace().any(|c| c == controller)),
-        // On a hybrid machine what version 1 has not taken is in the unified tree.
-        Hierarchy::V1 => cgroup_mounts().iter().any(|(mount, options)| {
-            let unified = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-            options.split(',').any(|o| o == controller) || unified.split_whitespace().any(|c| c == controller)
-        }),
+        // What no v1 hierarchy has, the unified one beside them may have.
+        Hierarchy::V1 => {
+            cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller))
+                || fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers")
+                    .is_ok_and(|text| text.split_whitespace().any(|c| c == controller))
+        }
     }
 }
 

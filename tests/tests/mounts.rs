@@ -291,8 +291,7 @@ fn an_id_mapped_bind_shows_other_owners() {
     let path = source.to_str().unwrap().to_owned();
     let mount = json!({"destination": "/data", "type": "bind", "source": path, "options": ["bind"], "uidMappings": uids, "gidMappings": gids});
     let bundle = bundle.push("/mounts", mount);
-    let output = rt.run(&bundle);
-    assert_eq!(output.ok(), "0:0\n0:0");
+    assert_eq!(rt.run(&bundle).ok(), "0:0\n0:0");
     let made = fs::metadata(source.join("made")).unwrap();
     assert_eq!((made.uid(), made.gid()), (5000, 6000));
 }

@@ -29,7 +29,14 @@ pub struct Wishes {
 ///
 /// # Errors
 /// The container is not running, or paused; the failed step.
-pub fn exec(found: &Container, config: &Config, mut process: Process, wishes: &Wishes, warnings: &mut Vec<String>, console: &mut Console<'_>) -> Result<Child> {
+pub fn exec(
+    found: &Container,
+    config: &Config,
+    mut process: Process,
+    wishes: &Wishes,
+    warnings: &mut Vec<String>,
+    console: &mut Console<'_>,
+) -> Result<Child> {
     let id = &found.state.id;
     let status = found.status()?;
     let refused = match status {

@@ -118,7 +118,10 @@ pub fn check_fds(listen: u32, preserve: u32) -> Result<()> {
         return Err(Error::config("--preserve-fds", format!("{preserve} is more than 4096")));
     }
     match (3..3 + (listen + preserve) as i32).find(|fd| !is_open(*fd)) {
-        Some(fd) => Err(Error::config("--preserve-fds", format!("descriptor {fd} is not open (3 to {} are to be passed on)", 2 + listen + preserve))),
+        Some(fd) => Err(Error::config(
+            "--preserve-fds",
+            format!("descriptor {fd} is not open (3 to {} are to be passed on)", 2 + listen + preserve),
+        )),
         None => Ok(()),
     }
 }

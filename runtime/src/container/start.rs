@@ -40,7 +40,8 @@ pub fn start(found: &Container) -> Result<()> {
 /// Connects to the waiting init.
 fn reach(dir: &Dir) -> Result<OwnedFd> {
     let call = || format!("connect({START_SOCKET:?})");
-    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("start", || "socket".into())?;
+    let fd =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("start", || "socket".into())?;
     let address = SocketAddrUnix::new(dir.short_path(START_SOCKET)).at("start", call)?;
     match connect(&fd, &address) {
         Ok(()) => Ok(fd),

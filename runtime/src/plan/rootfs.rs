@@ -17,7 +17,18 @@ pub fn sysctls(linux: &Linux, namespaces: &Namespaces, steps: &mut Vec<Step>) ->
         // sysctl(8): the first separator decides which of `.` and `/` separates; the other then stands for itself.
         let path: String = match name.find(['.', '/']) {
             Some(at) if name.as_bytes()[at] == b'/' => name.clone(),
-            _ => name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect(),
+            _ => name
+                .chars()
+                .map(|c| {
+                    if c == '.' {
+                        '/'
+                    } else if c == '/' {
+                        '.'
+                    } else {
+                        c
+                    }
+                })
+                .collect(),
         };
         if path.is_empty() || path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
             return Err(Error::config(field, "is not the name of a kernel parameter"));

@@ -157,7 +157,8 @@ impl Compiler<'_> {
         let default = self.graph.verdict(self.profile.default);
         let (points, highest) = self.points(arch)?;
         ranges.from(first, default);
-        let lets_through = matches!(self.profile.default & 0xffff_0000, profile::RET_ALLOW | profile::RET_LOG | profile::RET_TRACE);
+        let lets_through =
+            matches!(self.profile.default & 0xffff_0000, profile::RET_ALLOW | profile::RET_LOG | profile::RET_TRACE);
         let highest = highest.filter(|_| self.options.enosys && !lets_through);
         let enosys = self.graph.verdict(profile::RET_ERRNO | libc::ENOSYS as u32);
         for point in points {
@@ -311,12 +312,40 @@ fn key(number: u32, place: usize) -> u64 {
 fn multiplexed(arch: Arch, name: u16) -> Option<(u32, u64)> {
     // <linux/net.h> from 1 on, <linux/ipc.h>.
     const SOCKETCALL: [&str; 20] = [
-        "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send", "recv", "sendto",
-        "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4", "recvmmsg", "sendmmsg",
+        "socket",
+        "bind",
+        "connect",
+        "listen",
+        "accept",
+        "getsockname",
+        "getpeername",
+        "socketpair",
+        "send",
+        "recv",
+        "sendto",
+        "recvfrom",
+        "shutdown",
+        "setsockopt",
+        "getsockopt",
+        "sendmsg",
+        "recvmsg",
+        "accept4",
+        "recvmmsg",
+        "sendmmsg",
     ];
     const IPC: [(&str, u64); 12] = [
-        ("semop", 1), ("semget", 2), ("semctl", 3), ("semtimedop", 4), ("msgsnd", 11), ("msgrcv", 12), ("msgget", 13),
-        ("msgctl", 14), ("shmat", 21), ("shmdt", 22), ("shmget", 23), ("shmctl", 24),
+        ("semop", 1),
+        ("semget", 2),
+        ("semctl", 3),
+        ("semtimedop", 4),
+        ("msgsnd", 11),
+        ("msgrcv", 12),
+        ("msgget", 13),
+        ("msgctl", 14),
+        ("shmat", 21),
+        ("shmdt", 22),
+        ("shmget", 23),
+        ("shmctl", 24),
     ];
     if !arch.multiplexes() {
         return None;
@@ -336,4 +365,3 @@ fn of_operation(rule: &Rule, operation: u64) -> Rule {
     let others = rule.conditions.iter().copied().filter(|c| c.arg != 0);
     Rule { conditions: std::iter::once(first).chain(others).collect(), ..*rule }
 }
-

@@ -16,14 +16,16 @@ use crate::error::{Context as _, Result};
 /// The socket cannot be reached.
 pub fn send_fd(socket: &str, flag: &str, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
     let call = |what: &str| format!("{what}({socket:?})");
-    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).at(flag, || call("socket"))?;
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .at(flag, || call("socket"))?;
     let address = SocketAddrUnix::new(socket).at(flag, || call("connect"))?;
     rustix::net::connect(&stream, &address).at(flag, || call("connect"))?;
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [fd];
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(&stream, &[IoSlice::new(name.as_bytes())], &mut control, SendFlags::NOSIGNAL).at(flag, || call("sendmsg"))?;
+    rustix::net::sendmsg(&stream, &[IoSlice::new(name.as_bytes())], &mut control, SendFlags::NOSIGNAL)
+        .at(flag, || call("sendmsg"))?;
     Ok(())
 }
 
