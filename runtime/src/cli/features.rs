@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::Globals;
 use super::args::{Args, Command, Example};
 use crate::error::{Error, Result};
+use crate::mount;
+use crate::plan::memory;
 use crate::spec::config::NamespaceKind;
 
 /// The oldest `ociVersion` that is accepted.
@@ -161,10 +163,26 @@ pub struct Known {
 
 /// The one place where the tables of the other modules come in.
 pub fn known() -> Known {
+    let seccomp = crate::seccomp::features();
     Known {
+        mount_options: Some(mount::options::known().collect()),
         capabilities: Some(caps::all().into_iter().map(|c| c.to_string()).collect()),
         cgroup: Some(Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true }),
-        ..Known::default()
+        seccomp: Some(Seccomp {
+            enabled: !seccomp.actions.is_empty(),
+            actions: seccomp.actions,
+            operators: seccomp.operators,
+            archs: seccomp.archs,
+            known_flags: seccomp.known_flags,
+            supported_flags: seccomp.supported_flags,
+        }),
+        apparmor: Some(true),
+        selinux: Some(true),
+        intel_rdt: Some(IntelRdt { enabled: false, schemata: false, monitoring: false }),
+        memory_policy: Some(MemoryPolicy { modes: sorted(memory::MODES.to_vec()), flags: memory::FLAGS.map(|(name, _)| name).to_vec() }),
+        idmap: Some(true),
+        net_devices: Some(false),
+        annotations: Vec::new(),
     }
 }
 
@@ -197,12 +215,19 @@ pub fn features(known: Known) -> Features {
             mount_extensions: enabled(known.idmap).map(|idmap| MountExtensions { idmap }),
             net_devices: enabled(known.net_devices),
         },
-        annotations: BTreeMap::from([
-            ("org.opencontainers.runc.checkpoint.enabled", "false".to_string()),
-            ("rrun.version", env!("CARGO_PKG_VERSION").to_string()),
-        ]),
+        annotations: annotations(),
         potentially_unsafe_config_annotations: known.annotations,
     }
+}
+
+/// The names are runc's where a caller looks for them, and otherwise in our own name as those of runc are in its.
+fn annotations() -> BTreeMap<&'static str, String> {
+    let mut all = BTreeMap::from([
+        ("org.opencontainers.runc.checkpoint.enabled", "false".to_string()),
+        ("rrun.version", env!("CARGO_PKG_VERSION").to_string()),
+    ]);
+    all.extend(option_env!("RRUN_COMMIT").filter(|c| !c.is_empty()).map(|commit| ("rrun.commit", commit.to_string())));
+    all
 }
 
 fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {

@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::create::{Console, announce};
 use super::{Container, namespaces_to_enter, passwd, prepare};
-use crate::cgroup::{Cgroup, Layout};
-use crate::error::{Context as _, Error, Result};
+use crate::cgroup::{Join, SubCgroups};
+use crate::error::{Context as _, Result};
 use crate::init::Gate;
 use crate::parent::{self, Child, Events, Options};
 use crate::plan::{ExecRequest, Facts, Filter, build_exec};
@@ -56,14 +57,23 @@ pub fn exec(
     let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
     let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
     let (namespaces, own_pid, userns) = namespaces_to_enter(config);
-    let cgroup = found.group("exec")?.clone();
-    let place = Place::of(cgroup, wishes)?;
-    let wait = !place.complete_at_clone();
-    let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
-    let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
-    let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: false, stdio: None };
-    let mut events = Visit { found, filter: &init.filter, place: &place, console };
-    parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
+    let cgroup = found.group("exec")?;
+    let asked = SubCgroups::parse(&wishes.cgroups)?;
+    let mut attempt = |place: &Join, filter: Option<Filter>, warnings: &mut Vec<String>| {
+        let wait = !place.complete_at_clone();
+        let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
+        let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
+        let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: false, stdio: None };
+        let mut events = Visit { found, filter: &init.filter, place, console };
+        parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
+    };
+    // A cgroup that the container has divided takes no process, or is gone from under it: then where its init is, as runc does.
+    match cgroup.join(&asked).and_then(|place| attempt(&place, filter.clone(), warnings)) {
+        Err(error) if wishes.cgroups.is_empty() && matches!(error.errno(), Some(Errno::BUSY | Errno::NOENT)) => {
+            attempt(&cgroup.join_init(pid)?, filter, &mut Vec::new())
+        }
+        outcome => outcome,
+    }
 }
 
 /// The root directory of a process.
@@ -73,53 +83,17 @@ fn root_of(pid: i32) -> Result<OwnedFd> {
     rustix::fs::open(&path, flags, Mode::empty()).at("exec", || format!("open({path:?})"))
 }
 
-/// Where the process goes in the cgroup tree.
-struct Place {
-    cgroup: Cgroup,
-    fd: Option<OwnedFd>,
-}
-
-impl Place {
-    fn of(cgroup: Cgroup, wishes: &Wishes) -> Result<Place> {
-        if let Some(path) = wishes.cgroups.first() {
-            return Err(Error::unsupported("--cgroup", format!("sub-cgroups such as {path:?} are not supported yet")));
-        }
-        let unified = cgroup.unified.as_ref().filter(|_| cgroup.layout() == Layout::V2);
-        let fd = match unified {
-            Some(dir) => {
-                let path = dir.full();
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                Some(rustix::fs::open(&path, flags, Mode::empty()).at("exec", || format!("open({path:?})"))?)
-            }
-            None => None,
-        };
-        Ok(Place { cgroup, fd })
-    }
-
-    fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(|fd| fd.as_fd())
-    }
-
-    fn complete_at_clone(&self) -> bool {
-        self.fd.is_some()
-    }
-
-    fn attach(&self, pid: i32) -> Result<()> {
-        if self.complete_at_clone() { Ok(()) } else { self.cgroup.add(pid) }
-    }
-}
-
 /// What happens between clone and the program.
 struct Visit<'a, 'c> {
     found: &'a Container,
     filter: &'a Option<Filter>,
-    place: &'a Place,
+    place: &'a Join,
     console: &'a mut Console<'c>,
 }
 
 impl Events for Visit<'_, '_> {
     fn cloned(&mut self, pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {
-        self.place.attach(pid)
+        if self.place.complete_at_clone() { Ok(()) } else { self.place.attach(pid) }
     }
 
     fn runtime_hooks(&mut self, _pid: i32) -> Result<()> {

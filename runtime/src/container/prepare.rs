@@ -56,6 +56,7 @@ pub fn prepare(config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> Resu
         systemd: wishes.systemd,
         resources: &resources,
         devices: &linux.devices,
+        annotations: &config.annotations,
     };
     let cgroup = cgroup::plan(&host, &request)?;
     let mut warnings = cgroup.warnings.clone();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::namespaces::{Namespaces, check_mappings, map_text, time_offsets};
 use super::process::{Surroundings, attribute_steps, check, cpu_mask, final_steps, label_steps};
-use super::{Duties, Facts, Filter, InitPlan, Inside, Op, Plan, Step, rootfs};
+use super::{Duties, Facts, Filter, InitPlan, Inside, Op, Plan, Step, memory, rootfs};
 use crate::devices;
 use crate::error::{Error, Result};
 use crate::mount::options::propagation;
@@ -180,7 +180,7 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
     let mut step = |field: &str, op: Op| builder.steps.push(Step { field: field.into(), op });
     step("create", Op::Affinity { mask: vec![u64::MAX; 16] });
     if let Some(policy) = &linux.memory_policy {
-        step("linux.memoryPolicy", memory_policy(&policy.mode, &policy.flags, &policy.nodes)?);
+        step("linux.memoryPolicy", memory::op(policy)?);
     }
     step("linux.personality", personality(linux)?);
     step("process.cwd", Op::Chdir { path: checked.cwd.clone(), create: false, last: false });
@@ -265,33 +265,6 @@ fn duties(
         time_offsets: None,
         net_devices: net_devices.map(|(name, d)| (name.clone(), d.name.clone().unwrap_or_else(|| name.clone()))).collect(),
     })
-}
-
-/// `linux.memoryPolicy` for set_mempolicy(2).
-fn memory_policy(mode: &str, flags: &[String], nodes: &str) -> Result<Op> {
-    const MODES: [&str; 7] = [
-        "MPOL_DEFAULT",
-        "MPOL_PREFERRED",
-        "MPOL_BIND",
-        "MPOL_INTERLEAVE",
-        "MPOL_LOCAL",
-        "MPOL_PREFERRED_MANY",
-        "MPOL_WEIGHTED_INTERLEAVE",
-    ];
-    let Some(number) = MODES.iter().position(|m| *m == mode) else {
-        return Err(Error::config("linux.memoryPolicy.mode", format!("unknown mode {mode:?}; known are {}", MODES.join(", "))));
-    };
-    let mut value = number as u32;
-    for flag in flags {
-        value |= match flag.as_str() {
-            "MPOL_F_STATIC_NODES" => 1 << 15,
-            "MPOL_F_RELATIVE_NODES" => 1 << 14,
-            "MPOL_F_NUMA_BALANCING" => 1 << 13,
-            other => return Err(Error::config("linux.memoryPolicy.flags", format!("unknown flag {other:?}"))),
-        };
-    }
-    let nodes = if nodes.is_empty() { Vec::new() } else { cpu_mask("linux.memoryPolicy.nodes", nodes)? };
-    Ok(Op::MemoryPolicy { mode: value, nodes })
 }
 
 /// `linux.personality`; without it the kernel's default, whatever our caller had.

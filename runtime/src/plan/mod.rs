@@ -7,6 +7,7 @@
 mod build;
 mod explain;
 pub mod facts;
+pub mod memory;
 pub mod namespaces;
 pub mod process;
 mod rootfs;
