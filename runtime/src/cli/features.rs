@@ -179,7 +179,10 @@ pub fn known() -> Known {
         apparmor: Some(true),
         selinux: Some(true),
         intel_rdt: Some(IntelRdt { enabled: false, schemata: false, monitoring: false }),
-        memory_policy: Some(MemoryPolicy { modes: sorted(memory::MODES.to_vec()), flags: memory::FLAGS.map(|(name, _)| name).to_vec() }),
+        memory_policy: Some(MemoryPolicy {
+            modes: sorted(memory::MODES.to_vec()),
+            flags: memory::FLAGS.map(|(name, _)| name).to_vec(),
+        }),
         idmap: Some(true),
         net_devices: Some(false),
         annotations: Vec::new(),

@@ -49,11 +49,7 @@ pub fn exec(
         return Err(found.wrong_state("exec", status));
     }
     let (pid, pidfd) = found.init("exec")?;
-    if !process.env.iter().any(|e| e.starts_with("HOME=")) {
-        let root = root_of(pid)?;
-        let home = passwd::home(root.as_fd(), process.user.uid).unwrap_or_else(|| "/".into());
-        process.env.push(format!("HOME={home}"));
-    }
+    add_home(&mut process, pid)?;
     let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
     let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
     let (namespaces, own_pid, userns) = namespaces_to_enter(config);
@@ -74,6 +70,19 @@ pub fn exec(
         }
         outcome => outcome,
     }
+}
+
+/// Adds HOME from the /etc/passwd of the container whose init is `pid`, where the environment has none.
+///
+/// # Errors
+/// The container's root cannot be opened.
+pub fn add_home(process: &mut Process, pid: i32) -> Result<()> {
+    if !prepare::has_home(process) {
+        let root = root_of(pid)?;
+        let home = passwd::home(root.as_fd(), process.user.uid).unwrap_or_else(|| "/".into());
+        process.env.push(format!("HOME={home}"));
+    }
+    Ok(())
 }
 
 /// The root directory of a process.

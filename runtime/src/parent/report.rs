@@ -73,9 +73,9 @@ fn program_error(name: String, errno: Errno, searching: bool) -> Error {
 /// What to do about failures whose errno does not say.
 fn hint(op: &Op, call: &str, errno: Errno) -> Option<&'static str> {
     match (op, call, errno) {
-        (Op::Mount(_), "openat2", Errno::LOOP) => {
-            Some("the destination goes through a symbolic link, which is refused for proc and sysfs")
-        }
+        (Op::Mount(_), "openat2", Errno::LOOP) => Some(
+            "must be mounted on ordinary directory: the destination goes through a symbolic link, which is refused for proc and sysfs",
+        ),
         (Op::Mount(_) | Op::Bind { .. }, "move_mount", Errno::NOTDIR) => {
             Some("one of source and destination is a directory and the other is not")
         }

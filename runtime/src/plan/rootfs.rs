@@ -75,6 +75,9 @@ fn owner(path: &str) -> Option<NamespaceKind> {
 pub fn covered_paths(linux: &Linux, steps: &mut Vec<Step>) -> Result<()> {
     let mut cover = |name: &str, paths: &[String], op: fn(Inside) -> Op| {
         for (i, path) in paths.iter().enumerate() {
+            if paths[..i].contains(path) {
+                continue; // once is enough
+            }
             let field = format!("linux.{name}[{i}] ({path})");
             match Inside::new(path).filter(|p| path.starts_with('/') && !p.is_root()) {
                 Some(path) => steps.push(Step { field, op: op(path) }),

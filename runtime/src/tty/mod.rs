@@ -6,7 +6,7 @@ use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::io::{Errno, IoSlice};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{OptionalActions, OutputModes, Termios};
 
 use crate::error::{Context as _, Result};
 
@@ -48,11 +48,17 @@ impl Relay {
     pub fn new(master: OwnedFd) -> Result<Relay> {
         let flags = rustix::fs::fcntl_getfl(&master).at("terminal", || "fcntl(F_GETFL)".into())?;
         rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK).at("terminal", || "fcntl(F_SETFL)".into())?;
+        if let Ok(mut inner) = rustix::termios::tcgetattr(&master) {
+            inner.output_modes &= !OutputModes::ONLCR;
+            let _ = rustix::termios::tcsetattr(&master, OptionalActions::Now, &inner);
+        }
         let stdin = rustix::stdio::stdin();
         let saved = if rustix::termios::isatty(stdin) {
             let saved = rustix::termios::tcgetattr(stdin).at("terminal", || "tcgetattr(stdin)".into())?;
             let mut raw = saved.clone();
             raw.make_raw();
+            // The container's side does not make CR LF of LF, so that what is piped stays as it was written; ours does.
+            raw.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
             rustix::termios::tcsetattr(stdin, OptionalActions::Now, &raw).at("terminal", || "tcsetattr(stdin)".into())?;
             Some(saved)
         } else {
