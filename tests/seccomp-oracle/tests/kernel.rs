@@ -133,7 +133,10 @@ fn an_agent_that_is_not_there_is_an_error() {
     let file = std::fs::File::open("/dev/null").unwrap();
     let e = rrun::seccomp::send_listener(path.0.to_str().unwrap(), "", "1.3.0", 1, &json!({}), file.as_fd()).unwrap_err();
     let text = e.to_string();
-    assert!(text.starts_with("linux.seccomp.listenerPath: connect(\"/tmp/") && text.contains("no such file or directory"), "{text}");
+    assert!(
+        text.starts_with("linux.seccomp.listenerPath: connect(\"/tmp/") && text.contains("no such file or directory"),
+        "{text}"
+    );
     let e = rrun::seccomp::send_listener(&"x".repeat(200), "", "1.3.0", 1, &json!({}), file.as_fd()).unwrap_err();
     assert!(e.to_string().contains("name too long"), "{e}");
 }
@@ -165,19 +168,19 @@ fn other_abis() {
 fn docker_default_lets_programs_run() {
     let section = serde_json::to_value(seccomp_oracle::docker_default()).unwrap();
     let steps = [
-        "spawn",                            // clone without namespaces, execve, wait
-        "thread:39",                        // clone3 answers ENOSYS: libc falls back
-        "call:272:0x10000000",              // unshare(CLONE_NEWUSER)
-        "call:56:0x10000000",               // clone(CLONE_NEWUSER)
-        "call:435",                         // clone3
-        "call:41:40:1:0",                   // socket(AF_VSOCK)
-        "call:41:1:1:0",                    // socket(AF_UNIX)
-        "call:41:0x100000028:1:0",          // high word: not AF_VSOCK for the filter, EAFNOSUPPORT or AF_VSOCK for the kernel
-        "call:135:0xffffffff",              // personality: ask
-        "call:135:0x40000",                 // personality: ADDR_NO_RANDOMIZE
-        "call:165",                         // mount
-        "call:999",                         // no kernel has it
-        "call:0x40000001",                  // x32's write: listed, the kernel lacks x32 or the descriptor is 0
+        "spawn",                   // clone without namespaces, execve, wait
+        "thread:39",               // clone3 answers ENOSYS: libc falls back
+        "call:272:0x10000000",     // unshare(CLONE_NEWUSER)
+        "call:56:0x10000000",      // clone(CLONE_NEWUSER)
+        "call:435",                // clone3
+        "call:41:40:1:0",          // socket(AF_VSOCK)
+        "call:41:1:1:0",           // socket(AF_UNIX)
+        "call:41:0x100000028:1:0", // high word: not AF_VSOCK for the filter, EAFNOSUPPORT or AF_VSOCK for the kernel
+        "call:135:0xffffffff",     // personality: ask
+        "call:135:0x40000",        // personality: ADDR_NO_RANDOMIZE
+        "call:165",                // mount
+        "call:999",                // no kernel has it
+        "call:0x40000001",         // x32's write: listed, the kernel lacks x32 or the descriptor is 0
     ];
     let output = run(section, &steps);
     let said = lines(&output);

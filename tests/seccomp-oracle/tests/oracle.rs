@@ -242,7 +242,7 @@ fn alike(mine: &[SockFilter], theirs: &[SockFilter], arches: &[Arch]) {
     for &arch in arches {
         for nr in numbers(arch) {
             for _ in 0..50 {
-                let args = std::array::from_fn(|_| random.pick(&VALUES).wrapping_add(random.next() % 50));
+                let args = std::array::from_fn(|_| random.pick(&VALUES).wrapping_add(random.number() % 50));
                 let data = Data { nr, arch: arch.audit(), args };
                 assert_eq!(run(mine, &data).0, run(theirs, &data).0, "{data:x?}");
             }
