@@ -11,6 +11,10 @@
 //! - unless the default lets calls through, those with numbers above the highest that the profile names for the architecture get
 //!   ENOSYS, so that a program sees a kernel of the profile's age and not a refusal ([`Options::enosys`]).
 //!
+//! Otherwise than there: an errno where none goes is an error, as the specification wants; architectures of other machines may be
+//! listed whatever their byte order, their calls cannot come; without x32 in the list all numbers from 2^30 on end the thread,
+//! where runc answers ENOSYS from 2^31 on. And where libseccomp 2.5 compares the wrong word (see tests/seccomp-oracle), we do not.
+//!
 //! The way of it: [`profile`] checks, [`order`] sorts the rules of one call, this file turns them into nodes of a [`graph`] and
 //! numbers into ranges, [`search`] makes the search over those, [`emit`] writes the program.
 

@@ -60,9 +60,10 @@ const ACTIONS: [(&str, Option<u32>); 10] = [
     ("SCMP_ACT_NOTIFY", None),
 ];
 
-/// A profile with names out of `names`.
+/// A profile with names out of `names`. With ORACLE_SEED=N in the environment all seeds are others.
 pub fn profile(seed: u64, shape: Shape, names: &[&str], architectures: &[&str]) -> Seccomp {
-    let mut random = Random(seed);
+    let base: u64 = std::env::var("ORACLE_SEED").map_or(0, |n| n.parse().expect("ORACLE_SEED is a number"));
+    let mut random = Random(seed.wrapping_add(base.wrapping_mul(1 << 32)));
     let pool: Vec<&str> = (0..shape.pool).map(|_| *random.pick(names)).collect();
     // NOTIFY, the last, cannot be the default.
     let default = random.below(ACTIONS.len() - 1);
