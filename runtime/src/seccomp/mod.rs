@@ -3,7 +3,7 @@
 //! What a profile means is what runc and libseccomp make of it (config-linux.md says little):
 //! - a name that an architecture lacks is left out there; one that is unknown everywhere is a warning;
 //! - an entry whose action is the default's is left out; conditions of an entry are joined by "and", but by "or" when two are on
-//!   the same argument; entries for one call by "or", see [`order`]; an entry without conditions beats those with; of two
+//!   the same argument; entries for one call by "or", see `order`; an entry without conditions beats those with; of two
 //!   entries without, the first counts;
 //! - 32-bit ABIs, x32 among them, compare the low 32 bits of argument and value;
 //! - socket and IPC calls are also ruled where they come as `socketcall` and `ipc`;
@@ -15,8 +15,8 @@
 //! listed whatever their byte order, their calls cannot come; without x32 in the list all numbers from 2^30 on end the thread,
 //! where runc answers ENOSYS from 2^31 on. And where libseccomp 2.5 compares the wrong word (see tests/seccomp-oracle), we do not.
 //!
-//! The way of it: [`profile`] checks, [`order`] sorts the rules of one call, this file turns them into nodes of a [`graph`] and
-//! numbers into ranges, [`search`] makes the search over those, [`emit`] writes the program.
+//! The way of it: `profile` checks, `order` sorts the rules of one call, this file turns them into nodes of a `graph` and
+//! numbers into ranges, `search` makes the search over those, `emit` writes the program.
 
 mod arch;
 mod emit;
