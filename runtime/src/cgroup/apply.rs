@@ -403,6 +403,9 @@ fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String {
     if !dir.controllers.is_empty() {
         return match write.file.strip_prefix("hugetlb.") {
             Some(_) => no_page_size(&write.file),
+            None if matches!(&*write.file, "blkio.weight" | "blkio.weight_device") => {
+                format!("this kernel has neither blkio.bfq.weight (the BFQ scheduler) nor {} (v1, at {})", write.file, dir.mount)
+            }
             None if write.file.contains("memsw") => "no swap accounting: boot with swapaccount=1".into(),
             None => format!("this kernel's {c} controller (v1, at {}) has no {}", dir.mount, write.file),
         };
