@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rrun::cgroup::{Binding, Cgroup, Host, Layout, OomEvent, Request, SubCgroups, plan};
+use rrun::cgroup::{Binding, Cgroup, CgroupPlan, Host, Layout, OomEvent, Request, SubCgroups, plan};
 use rrun::error::{Kind, Result};
 use rrun::spec::resources::Resources;
 
@@ -22,6 +22,20 @@ fn resources(json: &str) -> Resources {
 fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("rrun-cgtest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A plan for the cgroupfs driver.
+fn planned(path: &str, json: &str) -> Result<CgroupPlan> {
+    let resources = resources(json);
+    let request = Request {
+        id: "unused",
+        cgroups_path: Some(path),
+        systemd: false,
+        resources: &resources,
+        devices: &[],
+        annotations: &Default::default(),
+    };
+    plan(&Host::detect()?, &request)
 }
 
 /// A cgroup that is killed and removed at the end of the test, and checked to be gone.
@@ -58,16 +72,7 @@ impl Scratch {
     }
 
     fn at(path: &str, json: &str) -> Result<Self> {
-        let resources = resources(json);
-        let request = Request {
-            id: "unused",
-            cgroups_path: Some(path),
-            systemd: false,
-            resources: &resources,
-            devices: &[],
-            annotations: &Default::default(),
-        };
-        let plan = plan(&Host::detect()?, &request)?;
+        let plan = planned(path, json)?;
         plan.create()?;
         Ok(Scratch(plan.cgroup().clone()))
     }
@@ -161,12 +166,17 @@ fn one_that_is_used_or_frozen_is_refused() {
     let mut child = first.run("sleep 1000");
     let e = Scratch::at(&path, "{}").map(|_| ()).unwrap_err();
     assert!(e.to_string().contains("exists and"), "{e}");
+    assert!(planned(&path, "{}").unwrap().refuse_used().is_err());
+    assert!(planned(&format!("{path}-not-there"), "{}").unwrap().refuse_used().is_ok());
+    assert!(child.try_wait().unwrap().is_none(), "who was there first came to no harm");
     first.0.kill_all().unwrap();
     child.wait().unwrap();
     assert!(first.0.wait_empty(PATIENCE).unwrap());
     first.0.freeze(true, PATIENCE).unwrap();
     let e = Scratch::at(&path, "{}").map(|_| ()).unwrap_err();
     assert!(e.to_string().contains("frozen"), "{e}");
+    let e = Scratch::at(&format!("{path}/below"), "{}").map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("above") && e.to_string().contains("frozen"), "{e}");
     first.0.freeze(false, PATIENCE).unwrap();
     // Empty and thawed, it is taken.
     std::mem::forget(Scratch::at(&path, "{}").unwrap());
@@ -354,6 +364,48 @@ fn what_the_host_lacks_is_named() {
         let e = refused(r#"{"unified":{"memory.nonsense":"1"}}"#);
         assert!(e.contains("has no memory.nonsense"), "{e}");
     }
+}
+
+#[test]
+fn values_land_in_their_files() {
+    // (resources, controller, v1 file and value, v2 file and value); an empty value: not on that hierarchy.
+    let table = [
+        (r#"{"cpu":{"idle":1}}"#, "cpu", "cpu.idle", "1", "cpu.idle", "1"),
+        (r#"{"cpu":{"shares":512}}"#, "cpu", "cpu.shares", "512", "cpu.weight", "59"),
+        (r#"{"cpu":{"quota":50000,"burst":20000}}"#, "cpu", "cpu.cfs_burst_us", "20000", "cpu.max.burst", "20000"),
+        (r#"{"cpu":{"period":50000}}"#, "cpu", "cpu.cfs_period_us", "50000", "cpu.max", "max 50000"),
+        (r#"{"cpu":{"quota":-1}}"#, "cpu", "cpu.cfs_quota_us", "-1", "cpu.max", "max 100000"),
+        (r#"{"cpu":{"mems":"0"}}"#, "cpuset", "cpuset.mems", "0", "cpuset.mems", "0"),
+        (r#"{"memory":{"reservation":8388608}}"#, "memory", "memory.soft_limit_in_bytes", "8388608", "memory.low", "8388608"),
+        (r#"{"memory":{"limit":-1}}"#, "memory", "memory.limit_in_bytes", "9223372036854771712", "memory.max", "max"),
+        (r#"{"memory":{"swappiness":17}}"#, "memory", "memory.swappiness", "17", "", ""),
+        (r#"{"pids":{"limit":-1}}"#, "pids", "pids.max", "max", "pids.max", "max"),
+        (r#"{"pids":{"limit":0}}"#, "pids", "pids.max", "1", "pids.max", "1"),
+        (r#"{"unified":{"memory.high":"8388608"}}"#, "memory", "", "", "memory.high", "8388608"),
+        (r#"{"unified":{"cgroup.max.depth":"3"}}"#, "cgroup", "", "", "cgroup.max.depth", "3"),
+    ];
+    for (json, controller, v1, v1_value, v2, v2_value) in table {
+        let on_v1 = Host::detect().unwrap().bound_to_v1(controller).is_some();
+        if (if on_v1 { v1 } else { v2 }).is_empty() {
+            assert_eq!(Scratch::at(&format!("/{}", unique()), json).map(|_| ()).unwrap_err().kind(), Kind::Unsupported, "{json}");
+            continue;
+        }
+        let cgroup = Scratch::new(json);
+        cgroup.hierarchy(controller);
+        assert_eq!(cgroup.read(controller, v1, v2), if on_v1 { v1_value } else { v2_value }, "{json}");
+    }
+}
+
+#[test]
+fn given_to_a_user() {
+    use std::os::unix::fs::MetadataExt;
+    let cgroup = Scratch::new("{}");
+    cgroup.0.delegate(12345).unwrap();
+    let unified = cgroup.0.unified.as_ref().unwrap().full();
+    let owner = |name: &str| std::fs::metadata(format!("{unified}/{name}")).unwrap().uid();
+    assert_eq!((owner(""), owner("cgroup.procs"), owner("cgroup.subtree_control")), (12345, 12345, 12345));
+    // Limits and life stay the host's.
+    assert_eq!((owner("cgroup.max.depth"), owner("cgroup.kill")), (0, 0));
 }
 
 #[test]
@@ -718,25 +770,9 @@ fn what_systemd_refuses_is_said() {
     assert!(e.to_string().contains("3MB"), "{e}");
     // One that runs is not taken over, and does not come to harm.
     let (scope, mut child) = Scratch::scope(&path, "{}", &[]).unwrap();
-    let request = resources("{}");
-    let again = plan(
-        &Host::detect().unwrap(),
-        &Request {
-            id: "x",
-            cgroups_path: Some(&path),
-            systemd: true,
-            resources: &request,
-            devices: &[],
-            annotations: &Default::default(),
-        },
-    )
-    .unwrap();
-    let mut other = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
-    let e = again.create().unwrap().attach(other.id() as i32).unwrap_err();
-    assert!(e.to_string().contains("UnitExists"), "{e}");
+    let e = Scratch::scope(&path, "{}", &[]).map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("exists and is not empty"), "{e}");
     assert_eq!(scope.0.pids(true).unwrap(), [child.id() as i32]);
-    other.kill().unwrap();
-    other.wait().unwrap();
     // When all its processes are gone systemd removes it by itself; removing it then is no error.
     child.kill().unwrap();
     child.wait().unwrap();
