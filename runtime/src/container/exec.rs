@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::create::{Console, announce};
+use super::create::{Console, Milestone, TerminalOnly, Witness, announce};
 use super::{Container, namespaces_to_enter, passwd, prepare};
 use crate::cgroup::{Cgroup, Layout};
 use crate::error::{Context as _, Error, Result};
@@ -25,11 +25,36 @@ pub struct Wishes {
     pub keep_fds: u32,
 }
 
+/// How the process is made.
+#[derive(Debug, Default)]
+pub struct How<'fd> {
+    /// It becomes our parent's child: we are a worker.
+    pub reparent: bool,
+    /// Its descriptors 0, 1 and 2; None: ours.
+    pub stdio: Option<[BorrowedFd<'fd>; 3]>,
+}
+
 /// Runs `process` in a container; returns when its program runs.
 ///
 /// # Errors
 /// The container is not running, or paused; the failed step.
-pub fn exec(found: &Container, config: &Config, mut process: Process, wishes: &Wishes, warnings: &mut Vec<String>, console: &mut Console<'_>) -> Result<Child> {
+pub fn exec(found: &Container, config: &Config, process: Process, wishes: &Wishes, warnings: &mut Vec<String>, console: &mut Console<'_>) -> Result<Child> {
+    exec_watched(found, config, process, wishes, &How::default(), warnings, &mut TerminalOnly(console))
+}
+
+/// The same, while `witness` is told how far it is.
+///
+/// # Errors
+/// Those of [`exec`], and that of `witness`.
+pub fn exec_watched(
+    found: &Container,
+    config: &Config,
+    mut process: Process,
+    wishes: &Wishes,
+    how: &How<'_>,
+    warnings: &mut Vec<String>,
+    witness: &mut dyn Witness,
+) -> Result<Child> {
     let id = &found.state.id;
     let status = found.status()?;
     let refused = match status {
@@ -54,8 +79,8 @@ pub fn exec(found: &Container, config: &Config, mut process: Process, wishes: &W
     let wait = !place.complete_at_clone();
     let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
     let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
-    let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: false, stdio: None };
-    let mut events = Visit { found, filter: &init.filter, place: &place, console };
+    let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: how.reparent, stdio: how.stdio };
+    let mut events = Visit { found, filter: &init.filter, place: &place, witness };
     parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
 }
 
@@ -103,15 +128,16 @@ impl Place {
 }
 
 /// What happens between clone and the program.
-struct Visit<'a, 'c> {
+struct Visit<'a, 'w> {
     found: &'a Container,
     filter: &'a Option<Filter>,
     place: &'a Place,
-    console: &'a mut Console<'c>,
+    witness: &'a mut (dyn Witness + 'w),
 }
 
 impl Events for Visit<'_, '_> {
-    fn cloned(&mut self, pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {
+    fn cloned(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.witness.reached(Milestone::Cloned(pid, pidfd))?;
         self.place.attach(pid)
     }
 
@@ -124,7 +150,7 @@ impl Events for Visit<'_, '_> {
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<()> {
-        (self.console)(master)
+        self.witness.console(master)
     }
 
     fn seccomp_listener(&mut self, listener: OwnedFd, pid: i32) -> Result<()> {
