@@ -13,6 +13,7 @@
 
 mod apply;
 mod bpf;
+mod check;
 pub mod convert;
 mod devices;
 mod exec;

@@ -55,6 +55,7 @@ static COMMANDS: &[(&Command, Run)] = &[
     (&resume::COMMAND, resume::run),
     (&update::COMMAND, update::run),
     (&delete::COMMAND, delete::run),
+    (&check::COMMAND, check::run),
     (&explain::COMMAND, explain::run),
     (&spec::COMMAND, spec::run),
     (&features::COMMAND, features::run),
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     fn all_tables() -> Vec<&'static Command> {
-        commands().chain([&check::COMMAND, &GLOBALS]).collect()
+        commands().chain([&GLOBALS]).collect()
     }
 
     #[test]
