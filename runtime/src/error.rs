@@ -70,7 +70,7 @@ pub enum Error {
         status: String,
     },
     /// The program is not there.
-    #[error("process.args[0]: exec {program:?}: {why}")]
+    #[error("process.args[0]: exec {program}: {why}")]
     CommandNotFound {
         /// `args[0]`.
         program: String,
@@ -78,7 +78,7 @@ pub enum Error {
         why: String,
     },
     /// The program cannot be executed.
-    #[error("process.args[0]: exec {program:?}: {why}")]
+    #[error("process.args[0]: exec {program}: {why}")]
     CommandNotExecutable {
         /// `args[0]`.
         program: String,

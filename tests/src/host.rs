@@ -40,6 +40,11 @@ pub fn patience() -> Duration {
     Duration::from_secs(if in_vm() { 200 } else { 20 })
 }
 
+/// How often to repeat something that may go wrong at any time: less often where everything is slow.
+pub fn rounds(on_the_host: u32) -> u32 {
+    if in_vm() { on_the_host.div_ceil(10) } else { on_the_host }
+}
+
 /// Asks again and again until the answer is `Some`, and gives `None` when patience has run out.
 pub fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience();
@@ -139,7 +144,12 @@ pub fn has_controller(controller: &str) -> bool {
     match hierarchy() {
         Hierarchy::V2 => fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
             .is_ok_and(|text| text.split_whitespace().any(|c| c == controller)),
-        Hierarchy::V1 => cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller)),
+        // What no v1 hierarchy has, the unified one beside them may have.
+        Hierarchy::V1 => {
+            cgroup_mounts().iter().any(|(_, options)| options.split(',').any(|o| o == controller))
+                || fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers")
+                    .is_ok_and(|text| text.split_whitespace().any(|c| c == controller))
+        }
     }
 }
 

@@ -95,7 +95,7 @@ fn rootfs_is_a_symlink() {
     fs::rename(bundle.rootfs(), bundle.path().join("elsewhere")).unwrap();
     symlink("elsewhere", bundle.rootfs()).unwrap();
     // runc refuses such a bundle.
-    refused_config(bundle, &["rootfs", "symlink"]);
+    refused_config(bundle, &["rootfs", "symbolic link"]);
 }
 
 #[test]

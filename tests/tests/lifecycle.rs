@@ -230,7 +230,7 @@ fn pause_and_resume_in_the_wrong_state_fail() {
     let rt = Runtime::new();
     let bundle = Bundle::sleeper();
     rt.run_detached(&bundle);
-    rt.cmd(&["resume", &bundle.id]).fails_with(&["not paused"]);
+    rt.cmd(&["resume", &bundle.id]).fails_with(&["cannot resume: it is running"]);
     rt.cmd(&["kill", &bundle.id, "KILL"]).ok();
     rt.wait_status(&bundle.id, "stopped");
     rt.cmd(&["pause", &bundle.id]).fails_with(&["not running"]);
@@ -251,7 +251,8 @@ fn kill_all_reaches_every_process() {
 fn list_shows_what_is_there() {
     let rt = Runtime::new();
     let (first, second) = (Bundle::sleeper(), Bundle::sleeper());
-    rt.cmd(&["list"]).ok();
+    // runc: a root that was named and is not there is an error of `list`, and of `list` alone.
+    rt.cmd(&["list"]).fails_with(&["does not exist"]);
     rt.run_detached(&first);
     rt.create(&second).ok();
     let mut ids = rt.list();

@@ -468,3 +468,17 @@ fn exec_joins_the_limits() {
         rt.exec_sh(&bundle.id, "i=0; while [ $i -lt 30 ]; do sleep 10011 > /dev/null 2>&1 & i=$((i+1)); done 2>&1; echo tried");
     assert!(!output.out.contains("tried"), "{output:?}");
 }
+
+#[test]
+fn the_systemd_driver_without_systemd_is_refused() {
+    state_hierarchy();
+    if std::path::Path::new("/run/systemd/system").exists() {
+        rrun_tests::skip!("systemd runs here: its driver has tests of its own");
+    }
+    let rt = Runtime::new();
+    let bundle = Bundle::sh("true");
+    let path = format!("system.slice:rrun:{}", bundle.id);
+    let bundle = bundle.set("/linux/cgroupsPath", path);
+    rt.cmd(&["--systemd-cgroup", "run", "--bundle", bundle.write(), &bundle.id]).fails_with(&["systemd"]);
+    rt.assert_nothing_left(&bundle);
+}

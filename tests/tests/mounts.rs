@@ -290,8 +290,8 @@ fn an_id_mapped_bind_shows_other_owners() {
         (json!([{"containerID": 5000, "hostID": 0, "size": 1}]), json!([{"containerID": 6000, "hostID": 0, "size": 1}]));
     let path = source.to_str().unwrap().to_owned();
     let mount = json!({"destination": "/data", "type": "bind", "source": path, "options": ["bind"], "uidMappings": uids, "gidMappings": gids});
-    let output = rt.run(&bundle.push("/mounts", mount));
-    assert_eq!(output.ok(), "0:0\n0:0");
+    let bundle = bundle.push("/mounts", mount);
+    assert_eq!(rt.run(&bundle).ok(), "0:0\n0:0");
     let made = fs::metadata(source.join("made")).unwrap();
     assert_eq!((made.uid(), made.gid()), (5000, 6000));
 }

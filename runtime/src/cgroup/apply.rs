@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::devices::Exceptions;
 use super::plan::{CgroupPlan, DevicePlan};
 use super::writes::{OnError, Write};
-use super::{Cgroup, Dir, Host, bpf};
+use super::{Cgroup, Dir, Host, bpf, systemd};
 use super::{file, path};
 use crate::error::{Context, Error, Result};
 
@@ -26,6 +26,8 @@ const ACCOUNTING: [&str; 4] = ["cpu", "memory", "pids", "io"];
 pub struct Created {
     cgroup: Cgroup,
     unified: Option<OwnedFd>,
+    /// Systemd driver: what is left to do after the clone.
+    later: Option<Box<CgroupPlan>>,
 }
 
 impl Created {
@@ -41,11 +43,16 @@ impl Created {
         self.unified.is_some() && self.cgroup.legacy.is_empty() && self.cgroup.unit.is_none()
     }
 
-    /// Puts `pid` where the clone could not: the v1 hierarchies, and the unified one too if it was not cloned there.
+    /// Puts `pid` where the clone could not: the v1 hierarchies, and the unified one too if it was not cloned there. With the
+    /// systemd driver this makes the scope around it, and waits for it.
     ///
     /// # Errors
-    /// The kernel refuses, naming the hierarchy.
+    /// The kernel or systemd refuses, naming the hierarchy or property. Then the caller kills the process and calls
+    /// [`Cgroup::destroy`].
     pub fn attach(&self, pid: i32) -> Result<()> {
+        if let Some(plan) = &self.later {
+            return plan.attach_by_systemd(pid);
+        }
         for dir in &self.cgroup.legacy {
             join(dir, pid)?;
         }
@@ -99,6 +106,12 @@ impl CgroupPlan {
     /// A limit that the kernel refuses, by its config field; a controller that the host does not have or has elsewhere; a
     /// cgroup that exists with processes in it, or frozen. Nothing is left behind.
     pub fn create(&self) -> Result<Created> {
+        if self.unit.is_some() {
+            if !systemd::is_running() {
+                return Err(Error::unsupported("--systemd-cgroup", "this host was not booted with systemd"));
+            }
+            return Ok(Created { cgroup: self.cgroup.clone(), unified: None, later: Some(Box::new(self.clone())) });
+        }
         let mut made = Made::default();
         let mut unified = None;
         let mut dirs = self.dirs.iter();
@@ -138,7 +151,40 @@ impl CgroupPlan {
             }
         }
         made.0.clear();
-        Ok(Created { cgroup: self.cgroup.clone(), unified })
+        Ok(Created { cgroup: self.cgroup.clone(), unified, later: None })
+    }
+
+    /// The scope around `pid`, then the limits that systemd does not know. In v1 hierarchies that it leaves alone (it joins
+    /// those of its own controllers only) the cgroup is made as without systemd.
+    fn attach_by_systemd(&self, pid: i32) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            systemd::start(unit, pid)?;
+        }
+        let mut made = Made::default();
+        for d in &self.dirs {
+            let path = d.dir.full();
+            let v2 = d.dir.controllers.is_empty();
+            let by_systemd = v2 || d.dir.controllers.iter().any(|c| c == "name=systemd");
+            if !by_systemd {
+                make(&path, &mut made)?;
+                if d.dir.controllers.iter().any(|c| c == "cpuset") {
+                    inherit_cpuset(&d.dir.mount, &d.dir.path, &d.writes)?;
+                }
+            }
+            let fd = file::open_dir(&path, STEP)?;
+            let refused = if v2 { enable(fd.as_fd(), &d.dir, &d.writes)? } else { Refused::default() };
+            write_all(fd.as_fd(), &d.dir, &d.writes).map_err(|e| e.explain(&refused))?;
+            match &self.devices {
+                DevicePlan::Program(program) if v2 => bpf::attach(fd.as_fd(), program, false, DEVICES)?,
+                DevicePlan::Exceptions(i, e) if self.cgroup.legacy[*i] == d.dir => write_exceptions(&d.dir, e)?,
+                _ => {}
+            }
+            if !by_systemd {
+                join(&d.dir, pid)?;
+            }
+        }
+        made.0.clear();
+        Ok(())
     }
 }
 
@@ -266,9 +312,16 @@ pub(crate) fn write_exceptions(dir: &Dir, target: &Exceptions) -> Result<()> {
     let list = file::read(&format!("{path}/devices.list")).at(DEVICES, || format!("read(\"{path}/devices.list\")"))?;
     let present = Exceptions::parse(&list)
         .ok_or_else(|| Error::failed(DEVICES, format!("{path}/devices.list is not as expected: {list:?}")))?;
+    let mut open: [Option<OwnedFd>; 2] = [None, None];
     for (allow, line) in target.writes_from(&present) {
         let name = if allow { "devices.allow" } else { "devices.deny" };
-        file::write(&format!("{path}/{name}"), &line).map_err(|errno| {
+        let fd = match &mut open[usize::from(allow)] {
+            Some(fd) => fd,
+            none => {
+                none.insert(file::open_for_writing(&format!("{path}/{name}")).at(DEVICES, || format!("open(\"{path}/{name}\")"))?)
+            }
+        };
+        file::write_fd(fd.as_fd(), &line).map_err(|errno| {
             let e = file::write_error(DEVICES, &path, name, &line, errno);
             if errno == Errno::PERM { e.hint("the parent cgroup does not allow that much") } else { e }
         })?;

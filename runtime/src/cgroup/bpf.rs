@@ -1,8 +1,11 @@
 //! Device rules as a cgroup device program (BPF_PROG_TYPE_CGROUP_DEVICE): returns 1 to allow an access, 0 to deny it.
 //!
-//! The rules are tried from the last to the first, each for the accesses that no later one has decided. A rule for
-//! everything ends the program: what stands before it has no effect (and the verifier refuses code that cannot be reached).
+//! The program has no branch. Loading is what costs, not running, and the verifier walks every path: the default rules
+//! took 370 us as compare-and-jump code and take 55 us this way. A set of allowed accesses (a register with the bits of
+//! [`super::devices::ALL`]) starts from the last rule for everything; each later rule adds to it or takes from it, by
+//! arithmetic on `device ^ rule`, which is zero exactly for the devices that the rule names.
 
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
@@ -11,23 +14,43 @@ use super::devices::{ALL, Kind, Rule};
 use crate::error::{Error, Result};
 use crate::sys::bpf::{self, Insn};
 
-// Registers: the context, and what is loaded from it (struct bpf_cgroup_dev_ctx).
+// Registers. The context and what is loaded from it (struct bpf_cgroup_dev_ctx):
 const CTX: u8 = 1;
 const TYPE: u8 = 2;
 const ACCESS: u8 = 3;
-const MAJOR: u8 = 4;
+/// (type ^ char) << 32 | major << 20 | minor: Linux' device numbers have 12 and 20 bits.
+const DEVICE: u8 = 4;
 const MINOR: u8 = 5;
+/// The accesses that are allowed so far.
+const ALLOWED: u8 = 6;
+/// Top bit set: one of a group of rules names the device.
+const NAMED: u8 = 8;
+const A: u8 = 0;
+const B: u8 = 7;
 
-// BPF_LDX|BPF_MEM|BPF_W, BPF_ALU with a constant or register, BPF_JMP32 with a constant, BPF_JMP|BPF_EXIT.
+// BPF_LDX|BPF_MEM|BPF_W, BPF_LD|BPF_IMM|BPF_DW, and 64-bit arithmetic with a constant or a register unless it says 32.
 const LOAD: u8 = 0x61;
-const AND: u8 = 0x54;
-const SHIFT_RIGHT: u8 = 0x74;
-const MOVE: u8 = 0xb4;
-const MOVE_REG: u8 = 0xbc;
-const JUMP_IF_EQUAL: u8 = 0x16;
-const JUMP_IF_NOT_EQUAL: u8 = 0x56;
+const LOAD_64: u8 = 0x18;
+const MOVE: u8 = 0xb7;
+const MOVE_REG: u8 = 0xbf;
+const MOVE_REG_32: u8 = 0xbc;
+const AND: u8 = 0x57;
+const AND_REG: u8 = 0x5f;
+const OR: u8 = 0x47;
+const OR_REG: u8 = 0x4f;
+const XOR: u8 = 0xa7;
+const XOR_REG: u8 = 0xaf;
+const SUBTRACT: u8 = 0x17;
+const MULTIPLY: u8 = 0x27;
+const SHIFT_LEFT: u8 = 0x67;
+const SHIFT_RIGHT: u8 = 0x77;
 const EXIT: u8 = 0x95;
 
+/// BPF_DEVCG_DEV_CHAR.
+const CHAR: i32 = 2;
+/// Largest numbers that a device can have (MINORBITS of the kernel).
+const MOST_MAJOR: u32 = (1 << 12) - 1;
+const MOST_MINOR: u32 = (1 << 20) - 1;
 /// Most instructions of a program for root (BPF_COMPLEXITY_LIMIT_INSNS).
 const MOST: usize = 1_000_000;
 
@@ -36,70 +59,176 @@ const MOST: usize = 1_000_000;
 /// # Errors
 /// More rules than a program can hold.
 pub(crate) fn program(rules: &[Rule]) -> Result<Option<Vec<Insn>>> {
-    // Nothing is denied after the last rule that allows everything.
-    if rules.iter().rev().find(|r| !r.allow || r.is_everything()).is_some_and(|r| r.allow) {
-        return Ok(None);
-    }
-    let imm = |code, dst, imm| Insn::new(code, dst, 0, 0, imm);
-    let load = |dst, off| Insn::new(LOAD, dst, CTX, off, 0);
-    // access_type holds the type in its lower half and the access in its upper one.
-    let mut p = vec![
-        load(TYPE, 0),
-        Insn::new(MOVE_REG, ACCESS, TYPE, 0, 0),
-        imm(AND, TYPE, 0xffff),
-        imm(SHIFT_RIGHT, ACCESS, 16),
-        load(MAJOR, 4),
-        load(MINOR, 8),
-    ];
-    let answer = |p: &mut Vec<Insn>, allow: bool| p.extend([imm(MOVE, 0, i32::from(allow)), imm(EXIT, 0, 0)]);
-    for rule in rules.iter().rev() {
-        if rule.is_everything() {
-            answer(&mut p, rule.allow);
-            return Ok(Some(p));
+    // What stands before a rule for everything has no effect.
+    let start = rules.iter().rposition(Rule::is_everything);
+    let mut known = Some(if start.is_some_and(|i| rules[i].allow) { ALL } else { 0 });
+    let mut p = Program::new();
+    for run in rules[start.map_or(0, |i| i + 1)..].chunk_by(|a, b| a.allow == b.allow) {
+        // Rules of one kind may come in any order: those with the same accesses together.
+        let allow = run[0].allow;
+        let mut groups: BTreeMap<u8, Vec<&Rule>> = BTreeMap::new();
+        for rule in run.iter().filter(|r| r.major.unwrap_or(0) <= MOST_MAJOR && r.minor.unwrap_or(0) <= MOST_MINOR) {
+            groups.entry(rule.access).or_default().push(rule);
         }
-        let start = p.len();
-        let compared = [(TYPE, rule.kind.map(|k| if k == Kind::Char { 2 } else { 1 })), (MAJOR, rule.major), (MINOR, rule.minor)];
-        for (register, number) in compared {
-            if let Some(n) = number {
-                p.push(imm(JUMP_IF_NOT_EQUAL, register, n as i32));
+        // Those for all devices first: as long as only they come, the set is known now.
+        groups.retain(|access, rules| {
+            let all = every_device(rules);
+            match &mut known {
+                Some(set) if all => *set = if allow { *set | access } else { *set & !access },
+                _ if all => p.for_all(allow, *access),
+                _ => {}
             }
-        }
-        match (rule.allow, rule.access) {
-            // Nothing is left to decide.
-            (allow, ALL) => answer(&mut p, allow),
-            (true, access) => {
-                p.push(imm(AND, ACCESS, i32::from(!access & ALL)));
-                p.push(imm(JUMP_IF_NOT_EQUAL, ACCESS, 0));
-                answer(&mut p, true);
+            !all
+        });
+        for (access, rules) in groups {
+            if known.is_some_and(|set| if allow { set & access == access } else { set & access == 0 }) {
+                continue;
             }
-            (false, access) => {
-                p.push(Insn::new(MOVE_REG, 0, ACCESS, 0, 0));
-                p.push(imm(AND, 0, i32::from(access)));
-                p.push(imm(JUMP_IF_EQUAL, 0, 0));
-                answer(&mut p, false);
+            if let Some(set) = known.take() {
+                p.constant(MOVE, ALLOWED, set.into());
             }
-        }
-        // Every jump so far goes to the next rule.
-        let end = p.len();
-        for (i, insn) in p.iter_mut().enumerate().skip(start) {
-            if matches!(insn.code, JUMP_IF_EQUAL | JUMP_IF_NOT_EQUAL) {
-                insn.off = (end - i - 1) as i16;
-            }
+            p.for_named(allow, access, &rules);
         }
     }
-    answer(&mut p, false);
+    match known {
+        Some(ALL) => return Ok(None),
+        Some(set) => p.constant(MOVE, ALLOWED, set.into()),
+        None => {}
+    }
+    let p = p.end();
     if p.len() > MOST {
-        return Err(Error::config(
-            "linux.resources.devices",
-            format!("{} rules are more than a device program holds", rules.len()),
-        ));
+        let problem = format!("{} rules are more than a device program holds", rules.len());
+        return Err(Error::config("linux.resources.devices", problem));
     }
     Ok(Some(p))
 }
 
+/// Do these rules together name every device?
+fn every_device(rules: &[&Rule]) -> bool {
+    let all_of = |kind| rules.iter().any(|r| r.kind.is_none_or(|k| k == kind) && r.major.is_none() && r.minor.is_none());
+    all_of(Kind::Char) && all_of(Kind::Block)
+}
+
+struct Program(Vec<Insn>);
+
+impl Program {
+    fn new() -> Self {
+        let mut p = Program(Vec::with_capacity(80));
+        // access_type holds the type in its lower half and the access in its upper one.
+        p.0.push(Insn::new(LOAD, TYPE, CTX, 0, 0));
+        p.register(MOVE_REG, ACCESS, TYPE);
+        p.constant(SHIFT_RIGHT, ACCESS, 16);
+        p.constant(AND, TYPE, 0xffff);
+        p.constant(XOR, TYPE, CHAR);
+        p.constant(SHIFT_LEFT, TYPE, 32);
+        p.0.push(Insn::new(LOAD, DEVICE, CTX, 4, 0));
+        p.constant(SHIFT_LEFT, DEVICE, 20);
+        p.0.push(Insn::new(LOAD, MINOR, CTX, 8, 0));
+        p.register(OR_REG, DEVICE, MINOR);
+        p.register(OR_REG, DEVICE, TYPE);
+        p
+    }
+
+    fn constant(&mut self, code: u8, register: u8, value: i32) {
+        self.0.push(Insn::new(code, register, 0, 0, value));
+    }
+
+    fn register(&mut self, code: u8, register: u8, other: u8) {
+        self.0.push(Insn::new(code, register, other, 0, 0));
+    }
+
+    fn xor(&mut self, register: u8, value: u64) {
+        // Constants are 32 bits with a sign.
+        match i32::try_from(value) {
+            Ok(value) => self.constant(XOR, register, value),
+            Err(_) => {
+                self.constant(LOAD_64, B, value as u32 as i32);
+                self.constant(0, 0, (value >> 32) as i32);
+                self.register(XOR_REG, register, B);
+            }
+        }
+    }
+
+    /// A rule for every device.
+    fn for_all(&mut self, allow: bool, access: u8) {
+        match allow {
+            true => self.constant(OR, ALLOWED, access.into()),
+            false => self.constant(AND, ALLOWED, !i32::from(access)),
+        }
+    }
+
+    /// Rules for some devices, with the same accesses.
+    fn for_named(&mut self, allow: bool, access: u8, rules: &[&Rule]) {
+        for (i, rule) in rules.iter().enumerate() {
+            let register = if i == 0 { NAMED } else { A };
+            self.difference(register, rule);
+            // Zero becomes all ones. No other difference has the top bit, so that minus one has it for none of them.
+            self.constant(SUBTRACT, register, 1);
+            if i > 0 {
+                self.register(OR_REG, NAMED, A);
+            }
+        }
+        self.constant(SHIFT_RIGHT, NAMED, 63);
+        self.constant(MULTIPLY, NAMED, access.into());
+        if allow {
+            self.register(OR_REG, ALLOWED, NAMED);
+        } else {
+            self.constant(XOR, NAMED, -1);
+            self.register(AND_REG, ALLOWED, NAMED);
+        }
+    }
+
+    /// Zero in `register` for the devices that `rule` names, a positive number for others.
+    fn difference(&mut self, register: u8, rule: &Rule) {
+        let kind: u64 = if rule.kind == Some(Kind::Block) { 1 ^ CHAR as u64 } else { 0 };
+        // Without a kind, the upper half is left out.
+        let from = if rule.kind.is_some() { MOVE_REG } else { MOVE_REG_32 };
+        match (rule.major, rule.minor) {
+            (Some(major), Some(minor)) => {
+                self.register(from, register, DEVICE);
+                self.xor(register, kind << 32 | u64::from(major) << 20 | u64::from(minor));
+            }
+            (Some(major), None) => {
+                self.register(from, register, DEVICE);
+                self.constant(SHIFT_RIGHT, register, 20);
+                self.xor(register, kind << 12 | u64::from(major));
+            }
+            (None, Some(minor)) => {
+                self.register(MOVE_REG, register, MINOR);
+                self.xor(register, minor.into());
+                if rule.kind.is_some() {
+                    // TYPE is the type alone, 32 bits up.
+                    self.register(MOVE_REG, B, TYPE);
+                    self.constant(SHIFT_RIGHT, B, 32);
+                    self.constant(XOR, B, kind as i32);
+                    self.constant(SHIFT_LEFT, B, 32);
+                    self.register(OR_REG, register, B);
+                }
+            }
+            (None, None) if rule.kind.is_none() => self.constant(MOVE, register, 0),
+            (None, None) => {
+                self.register(MOVE_REG, register, DEVICE);
+                self.constant(SHIFT_RIGHT, register, 32);
+                self.xor(register, kind);
+            }
+        }
+    }
+
+    /// 1 if nothing is asked for that is not allowed.
+    fn end(mut self) -> Vec<Insn> {
+        self.constant(XOR, ALLOWED, -1);
+        self.register(AND_REG, ACCESS, ALLOWED);
+        self.register(MOVE_REG, A, ACCESS);
+        self.constant(SUBTRACT, A, 1);
+        self.constant(SHIFT_RIGHT, A, 63);
+        self.constant(EXIT, 0, 0);
+        self.0
+    }
+}
+
 /// A program that allows everything: for taking the place of one that does not.
 pub(crate) fn allow_all() -> Vec<Insn> {
-    vec![Insn::new(MOVE, 0, 0, 0, 1), Insn::new(EXIT, 0, 0, 0, 0)]
+    vec![Insn::new(MOVE, A, 0, 0, 1), Insn::new(EXIT, 0, 0, 0, 0)]
 }
 
 /// Puts `program` on the cgroup. `fresh`: it was just made and has none yet. Otherwise the one that is there is replaced

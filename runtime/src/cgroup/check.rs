@@ -85,7 +85,9 @@ fn reach(dir: &Dir, write: &Write) -> Result<()> {
 
 /// A cgroup below the root that has the controller: the container's will have the same files. The root itself lacks some.
 fn sample(dir: &Dir, above: &[String], controller: &str) -> Option<String> {
-    let has = |path: &str| !dir.controllers.is_empty() || controller == "cgroup" || lists(&format!("{path}/cgroup.controllers"), controller);
+    let has = |path: &str| {
+        !dir.controllers.is_empty() || controller == "cgroup" || lists(&format!("{path}/cgroup.controllers"), controller)
+    };
     if let Some(path) = above.iter().find(|p| **p != dir.mount && has(p)) {
         return Some(path.clone());
     }
@@ -112,7 +114,9 @@ fn value(write: &Write) -> Result<()> {
             let (quota, period) = write.value.split_once(' ').unwrap_or((&write.value, "100000"));
             match (number(quota), number(period)) {
                 (Some(0..1000), _) => wrong(format!("{quota} µs: a quota is 1000 or more; -1 is no limit")),
-                (_, Some(n)) if !(1000..=1_000_000).contains(&n) => wrong(format!("{period} µs: a period is from 1000 to 1000000")),
+                (_, Some(n)) if !(1000..=1_000_000).contains(&n) => {
+                    wrong(format!("{period} µs: a period is from 1000 to 1000000"))
+                }
                 _ => Ok(()),
             }
         }
@@ -144,7 +148,13 @@ mod tests {
     use super::*;
 
     fn write(file: &'static str, controller: &'static str, value: &str) -> Write {
-        Write { field: "f".into(), controller: controller.into(), file: file.into(), value: value.into(), on_error: OnError::Fail }
+        Write {
+            field: "f".into(),
+            controller: controller.into(),
+            file: file.into(),
+            value: value.into(),
+            on_error: OnError::Fail,
+        }
     }
 
     #[test]

@@ -34,24 +34,38 @@ fn allowed(rules: &[Rule], kind: Kind, major: u32, minor: u32, access: u8) -> bo
 /// Runs a program: the few instructions that ours have.
 fn run(program: &[Insn], kind: Kind, major: u32, minor: u32, access: u8) -> bool {
     let context = [u32::from(access) << 16 | if kind == Kind::Char { 2 } else { 1 }, major, minor];
-    let mut r = [0u32; 11];
+    let mut r = [0u64; 11];
     let mut at = 0;
     loop {
         let i = program[at];
         at += 1;
-        let (dst, src) = (usize::from(i.dst()), usize::from(i.src()));
-        match i.code {
-            0x61 => r[dst] = context[i.off as usize / 4],
-            0x54 => r[dst] &= i.imm as u32,
-            0x74 => r[dst] >>= i.imm,
-            0xb4 => r[dst] = i.imm as u32,
-            0xbc => r[dst] = r[src],
-            0x16 if r[dst] == i.imm as u32 => at += i.off as usize,
-            0x56 if r[dst] != i.imm as u32 => at += i.off as usize,
-            0x16 | 0x56 => {}
-            0x95 => return r[0] != 0,
+        let (dst, imm) = (usize::from(i.dst()), i64::from(i.imm) as u64);
+        let (d, s) = (r[dst], r[usize::from(i.src())]);
+        r[dst] = match i.code {
+            0x61 => context[i.off as usize / 4].into(),
+            0x18 => {
+                at += 1;
+                u64::from(i.imm as u32) | u64::from(program[at - 1].imm as u32) << 32
+            }
+            0xb7 => imm,
+            0xbf => s,
+            0xbc => s as u32 as u64,
+            0x57 => d & imm,
+            0x5f => d & s,
+            0x47 => d | imm,
+            0x4f => d | s,
+            0xa7 => d ^ imm,
+            0xaf => d ^ s,
+            0x17 => d.wrapping_sub(imm),
+            0x27 => d.wrapping_mul(imm),
+            0x67 => d << imm,
+            0x77 => d >> imm,
+            0x95 => {
+                assert!(r[0] <= 1);
+                return r[0] == 1;
+            }
             code => panic!("instruction {code:#x}"),
-        }
+        };
     }
 }
 
@@ -78,9 +92,19 @@ fn the_last_rule_decides() {
     assert!(by_program(&rules, Kind::Char, 1, 3, READ) && !by_program(&rules, Kind::Char, 1, 3, READ | WRITE));
     assert!(bpf::program(&list(&["-c 1:3 w", "+a"])).unwrap().is_none());
     assert!(!by_program(&[], Kind::Char, 1, 3, READ));
-    // A major number with the top bit set is no negative one.
-    let rules = list(&["+c 4294967295:4294967295 r"]);
-    assert!(by_program(&rules, Kind::Char, u32::MAX, u32::MAX, READ) && !by_program(&rules, Kind::Char, 0, 0, READ));
+    // The largest numbers that a device can have, and beyond.
+    let rules = list(&["+c 4095:1048575 r", "+b 4095:1048575 w", "+c 4096:0 r", "+c 0:1048576 r", "+c 4294967295:0 w"]);
+    assert!(by_program(&rules, Kind::Char, 4095, 1_048_575, READ) && !by_program(&rules, Kind::Char, 4095, 1_048_575, WRITE));
+    assert!(by_program(&rules, Kind::Block, 4095, 1_048_575, WRITE) && !by_program(&rules, Kind::Block, 4095, 1_048_575, READ));
+    assert!(!by_program(&rules, Kind::Char, 0, 0, READ) && !by_program(&rules, Kind::Char, 1, 0, READ));
+}
+
+#[test]
+fn the_default_program_is_small() {
+    let p = bpf::program(&rules(&[rule("-a")], &[], "").unwrap()).unwrap().unwrap();
+    assert!(p.len() <= 64, "{} instructions", p.len());
+    // And a list that allows everything needs none.
+    assert!(bpf::program(&rules(&[rule("+a")], &[], "").unwrap()).unwrap().is_none());
 }
 
 /// Every list of rules over a small world, pseudo-randomly drawn, read in all three ways.

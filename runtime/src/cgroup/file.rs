@@ -17,8 +17,12 @@ pub(crate) fn open_dir(path: &str, step: &str) -> Result<OwnedFd> {
 
 /// Writes `value` to `path` in one write(2); the kernel takes a cgroup file's value whole or not at all.
 pub(crate) fn write(path: &str, value: &str) -> Result<(), Errno> {
-    let fd = fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    write_fd(fd.as_fd(), value)
+    write_fd(open_for_writing(path)?.as_fd(), value)
+}
+
+/// Opens a file that takes several writes.
+pub(crate) fn open_for_writing(path: &str) -> Result<OwnedFd, Errno> {
+    fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// One write(2), again after a signal.

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::{Cgroup, Dir, file, walk};
+use super::{Cgroup, Dir, file, systemd, walk};
 use crate::error::{Context, Error, Result};
 
 const STEP: &str = "cgroup";
@@ -330,14 +330,18 @@ impl Cgroup {
     /// same.
     pub fn destroy(&self, timeout: Duration) -> Result<()> {
         let end = Instant::now() + timeout;
-        let mut first = None;
-        // The unified tree is where one can wait.
+        // The directories are removed whatever systemd says: it may be gone for good.
+        let mut first = self.unit.as_ref().and_then(|unit| systemd::stop(unit).err());
         for dir in self.dirs() {
             if let Err(e) = self.remove(dir, end) {
                 first.get_or_insert(e);
             }
         }
-        first.map_or(Ok(()), Err)
+        match first {
+            // A scope that cannot be asked about and has no directory any more is no loss.
+            Some(e) if self.unit.is_none() || self.exists() || systemd::is_running() => Err(e),
+            _ => Ok(()),
+        }
     }
 
     fn remove(&self, dir: &Dir, end: Instant) -> Result<()> {

@@ -11,10 +11,12 @@
 //! | cgroupfs, v1 and hybrid | mkdir and limits in each hierarchy | CLONE_INTO_CGROUP for the unified tree | pid into each v1 hierarchy |
 //! | systemd | – | – | scope by D-Bus, limits, device program |
 
+mod annotation;
 mod apply;
 mod bpf;
 mod check;
 pub mod convert;
+mod dbus;
 mod devices;
 mod exec;
 mod file;
@@ -27,12 +29,14 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod stats;
+mod systemd;
 mod update;
 mod walk;
 mod writes;
 
 use serde::{Deserialize, Serialize};
 
+pub use annotation::PREFIX as PROPERTY_ANNOTATION;
 pub use apply::Created;
 pub use exec::{Join, SubCgroups};
 pub use host::{Hierarchy, Host, Layout, Unified};

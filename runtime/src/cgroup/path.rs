@@ -67,13 +67,13 @@ fn check(path: &str) -> Result<()> {
 pub(crate) struct UnitName {
     /// Parent slice, as in `user-1000.slice`.
     pub slice: String,
-    /// Name of the unit, `prefix-name.scope` or `name.slice`.
+    /// Name of the unit, `prefix-name.scope`.
     pub unit: String,
     /// Path of the unit in the hierarchy; no leading slash.
     pub path: String,
 }
 
-/// Reads `slice:prefix:name`; absent or empty: `:rrun:ID` would be ours, but tools look for runc's `:runc:ID`.
+/// Reads `slice:prefix:name`; absent or empty: `:runc:ID`, which tools look for.
 ///
 /// # Errors
 /// Not three parts, or a slice that is no slice.
@@ -94,11 +94,16 @@ pub(crate) fn unit(cgroups_path: Option<&str>, id: &str) -> Result<UnitName> {
         let problem = format!("{given:?}: the unit's prefix {prefix:?} and name {name:?} must make a unit name");
         return Err(Error::config(FIELD, problem));
     }
+    if name.ends_with(".slice") {
+        return Err(Error::config(FIELD, format!("{name:?}: a slice holds no processes; give the name of a scope")));
+    }
     let slice = if slice.is_empty() { "system.slice" } else { slice };
-    let unit = if name.ends_with(".slice") { name.to_owned() } else { format!("{prefix}-{name}.scope") };
-    // A slice unit stands where its own name says, whatever its parent field is.
-    let parent = expand_slice(slice)?;
-    let path = if unit.ends_with(".slice") { expand_slice(&unit)? } else { join(&parent, &unit) };
+    let unit = format!("{prefix}-{name}.scope");
+    // systemd.unit(5), "Unit names"; a quote would also end the match rule that the name goes into.
+    if unit.len() > 255 || !unit.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b)) {
+        return Err(Error::config(FIELD, format!("{unit:?} is not the name of a systemd unit")));
+    }
+    let path = join(&expand_slice(slice)?, &unit);
     Ok(UnitName { slice: if slice == "-" { "-.slice".into() } else { slice.to_owned() }, unit, path })
 }
 
@@ -181,8 +186,6 @@ mod tests {
         assert_eq!(u.path, "user.slice/user-1000.slice/user-1000-x.slice/crio-abc.scope");
         let u = unit(Some("-::abc"), "id").unwrap();
         assert_eq!((u.slice.as_str(), u.path.as_str()), ("-.slice", "-abc.scope"));
-        let u = unit(Some("system.slice:x:pod-1.slice"), "id").unwrap();
-        assert_eq!((u.unit.as_str(), u.path.as_str()), ("pod-1.slice", "pod.slice/pod-1.slice"));
         for bad in [
             "/a/b",
             "a:b",

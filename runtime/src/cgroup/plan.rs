@@ -1,11 +1,14 @@
 //! What will be made and written, decided before anything is.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::devices::{self, Exceptions};
-use super::path::{self, Inner};
+use super::path::{self, Inner, UnitName};
+use super::systemd::{self, UnitPlan};
 use super::writes::{self, Purpose, Write};
-use super::{Binding, Cgroup, Dir, Host, bpf};
+use super::{Binding, Cgroup, Dir, Host, Layout, annotation, bpf};
 use crate::error::{Error, Result};
 use crate::spec::config::Device;
 use crate::spec::resources::Resources;
@@ -24,6 +27,8 @@ pub struct Request<'a> {
     pub resources: &'a Resources,
     /// `linux.devices`: what it lists has no default rule.
     pub devices: &'a [Device],
+    /// `annotations`: with the systemd driver, those that begin with `org.systemd.property.` become properties of the unit.
+    pub annotations: &'a BTreeMap<String, String>,
 }
 
 /// How device rules are put into effect.
@@ -62,7 +67,7 @@ pub struct DirPlan {
 }
 
 /// How a container's cgroup will be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CgroupPlan {
     /// The directories, the unified one first; never empty.
     pub dirs: Vec<DirPlan>,
@@ -70,6 +75,7 @@ pub struct CgroupPlan {
     pub warnings: Vec<String>,
     pub(crate) cgroup: Cgroup,
     pub(crate) devices: DevicePlan,
+    pub(crate) unit: Option<UnitPlan>,
 }
 
 /// Plans the cgroup of a container. Pure: it touches nothing.
@@ -77,8 +83,9 @@ pub struct CgroupPlan {
 /// # Errors
 /// A field that is wrong, or a limit for which the host has no hierarchy.
 pub fn plan(host: &Host, request: &Request<'_>) -> Result<CgroupPlan> {
-    let cgroup = place(host, request)?;
-    let w = writes::all(request.resources, Purpose::Create, &cgroup)?;
+    let (cgroup, unit) = place(host, request)?;
+    let resources = if unit.is_some() { for_systemd(request.resources) } else { Cow::Borrowed(request.resources) };
+    let w = writes::all(&resources, Purpose::Create, &cgroup)?;
     let (list, warnings) = (w.list, w.warnings);
     let mut dirs: Vec<DirPlan> = cgroup.dirs().map(|d| DirPlan { dir: d.clone(), writes: Vec::new() }).collect();
     let first_legacy = usize::from(cgroup.unified.is_some());
@@ -90,14 +97,41 @@ pub fn plan(host: &Host, request: &Request<'_>) -> Result<CgroupPlan> {
         dirs[i].writes.push(write);
     }
     let devices = DevicePlan::new(&cgroup, request.resources, request.devices, Purpose::Create)?;
-    Ok(CgroupPlan { dirs, warnings, cgroup, devices })
+    let unit = match unit {
+        Some(unit) => Some(unit_plan(&unit, request, &resources, &cgroup)?),
+        None => None,
+    };
+    Ok(CgroupPlan { dirs, warnings, cgroup, devices, unit })
+}
+
+/// Values as systemd keeps them, so that it and the kernel are told the same.
+pub(crate) fn for_systemd(resources: &Resources) -> Cow<'_, Resources> {
+    let mut r = Cow::Borrowed(resources);
+    if let Some(quota) = resources.cpu.as_ref().and_then(|c| c.quota)
+        && let period = resources.cpu.as_ref().and_then(|c| c.period).unwrap_or(0)
+        && let rounded = systemd::rounded_quota(quota, period)
+        && rounded != quota
+        && let Some(cpu) = &mut r.to_mut().cpu
+    {
+        cpu.quota = Some(rounded);
+    }
+    r
+}
+
+fn unit_plan(unit: &UnitName, request: &Request<'_>, resources: &Resources, cgroup: &Cgroup) -> Result<UnitPlan> {
+    let v2 = cgroup.layout() == Layout::V2;
+    let mut properties = systemd::properties(resources, v2, Purpose::Create.prefix())?;
+    let rules = devices::rules(&resources.devices, request.devices, Purpose::Create.prefix())?;
+    properties.all.extend(systemd::device_properties(&rules));
+    let annotations = annotation::properties(request.annotations.iter())?;
+    Ok(UnitPlan::new(unit, request.id, properties, annotations, v2))
 }
 
 /// The directories of a container.
-fn place(host: &Host, request: &Request<'_>) -> Result<Cgroup> {
+fn place(host: &Host, request: &Request<'_>) -> Result<(Cgroup, Option<UnitName>)> {
     let (inner, unit) = if request.systemd {
         let unit = path::unit(request.cgroups_path, request.id)?;
-        (Inner::Absolute(unit.path), Some(unit.unit))
+        (Inner::Absolute(unit.path.clone()), Some(unit))
     } else {
         (path::inner(request.cgroups_path, request.id)?, None)
     };
@@ -114,11 +148,11 @@ fn place(host: &Host, request: &Request<'_>) -> Result<Cgroup> {
             controllers: h.controllers.clone(),
         })
         .collect();
-    let cgroup = Cgroup { unified, legacy, unit };
+    let cgroup = Cgroup { unified, legacy, unit: unit.as_ref().map(|u| u.unit.clone()) };
     if cgroup.dirs().next().is_none() {
         return Err(Error::unsupported("cgroup", "no cgroup file system is mounted"));
     }
-    Ok(cgroup)
+    Ok((cgroup, unit))
 }
 
 impl CgroupPlan {
@@ -136,9 +170,18 @@ impl CgroupPlan {
 impl fmt::Display for CgroupPlan {
     /// One line a step, as `rrun explain` prints it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(unit) = &self.unit {
+            writeln!(f, "systemd: StartTransientUnit {}", unit.name)?;
+            for (name, value) in unit.properties.iter().chain(unit.newer.iter().map(|(_, p)| p)) {
+                writeln!(f, "    {name}={value}")?;
+            }
+        }
         for d in &self.dirs {
             let dir = d.dir.full();
-            writeln!(f, "mkdir {dir}")?;
+            let by_systemd = self.unit.is_some() && d.dir.controllers.is_empty();
+            if !by_systemd {
+                writeln!(f, "mkdir {dir}")?;
+            }
             for w in &d.writes {
                 writeln!(f, "write {dir}/{} {:?}  # {}", w.file, w.value, w.field)?;
             }

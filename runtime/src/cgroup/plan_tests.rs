@@ -31,7 +31,17 @@ fn hybrid() -> Host {
 
 fn planned(host: &Host, resources: &str) -> Result<CgroupPlan, crate::Error> {
     let resources: Resources = serde_json::from_str(resources).unwrap();
-    plan(host, &Request { id: "id", cgroups_path: Some("/a/id"), systemd: false, resources: &resources, devices: &[] })
+    plan(
+        host,
+        &Request {
+            id: "id",
+            cgroups_path: Some("/a/id"),
+            systemd: false,
+            resources: &resources,
+            devices: &[],
+            annotations: &Default::default(),
+        },
+    )
 }
 
 /// `file=value` of every write, in order.
@@ -270,7 +280,18 @@ fn what_is_ignored_is_said() {
 fn places() {
     let resources = Resources::default();
     let at = |host: &Host, path: Option<&str>, systemd: bool| {
-        let p = plan(host, &Request { id: "id", cgroups_path: path, systemd, resources: &resources, devices: &[] }).unwrap();
+        let p = plan(
+            host,
+            &Request {
+                id: "id",
+                cgroups_path: path,
+                systemd,
+                resources: &resources,
+                devices: &[],
+                annotations: &Default::default(),
+            },
+        )
+        .unwrap();
         p.cgroup().dirs().map(Dir::full).collect::<Vec<_>>()
     };
     assert_eq!(at(&v2(), None, false), ["/sys/fs/cgroup/user.slice/id"]);

@@ -1,14 +1,19 @@
 //! `rrun update`: only what is given changes; when one write fails, those before it are put back.
 
+use std::borrow::Cow;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::apply::{self, Refused, enable, write_all};
-use super::plan::DevicePlan;
+use super::plan::{DevicePlan, for_systemd};
 use super::writes::{self, Purpose, Write};
-use super::{Binding, Cgroup, Dir, bpf, file};
+use super::{Binding, Cgroup, Dir, Layout, bpf, devices, file, systemd};
 use crate::error::{Error, Result};
 use crate::spec::config::Device;
 use crate::spec::resources::Resources;
+
+/// Longest freeze around a change of device rules by systemd.
+const FREEZE: Duration = Duration::from_secs(10);
 
 impl Cgroup {
     /// Changes the limits of a running container.
@@ -22,12 +27,56 @@ impl Cgroup {
     /// A value that is wrong, a limit that the host lacks, a write that the kernel refuses: then all is as before.
     pub fn update(&self, resources: &Resources, listed: &[Device]) -> Result<Vec<String>> {
         let resources = self.completed(resources)?;
+        let resources = if self.unit.is_some() { for_systemd(&resources) } else { Cow::Borrowed(&resources) };
         let w = writes::all(&resources, Purpose::Update, self)?;
         let devices =
             if resources.devices.is_empty() { None } else { Some(DevicePlan::new(self, &resources, listed, Purpose::Update)?) };
         self.check_usage(&resources)?;
-        self.write_undoing(&w.list, devices.as_ref())?;
-        Ok(w.warnings)
+        let mut properties = None;
+        if self.unit.is_some() {
+            let mut p = systemd::properties(&resources, self.layout() == Layout::V2, Purpose::Update.prefix())?;
+            if devices.is_some() {
+                p.all.extend(systemd::device_properties(&devices::rules(&resources.devices, listed, "")?));
+            }
+            properties = Some(p);
+        }
+        let mut undo = Vec::new();
+        let done = self.change(&w.list, devices.as_ref(), properties.as_ref(), &mut undo);
+        if done.is_err() {
+            // Twice, because values that bound each other may have to go back in the other order.
+            for _ in 0..2 {
+                for (dir, name, value) in undo.iter().rev() {
+                    let _ = file::write(&format!("{}/{name}", dir.full()), value);
+                }
+            }
+        }
+        done.map(|()| w.warnings)
+    }
+
+    /// The kernel first: what it refuses, systemd is not told. What systemd writes on being told may go beyond that, so the
+    /// kernel has the last word, too.
+    fn change<'a>(
+        &'a self,
+        list: &[(Binding, Write)],
+        devices: Option<&DevicePlan>,
+        properties: Option<&systemd::Properties>,
+        undo: &mut Vec<(&'a Dir, String, String)>,
+    ) -> Result<()> {
+        self.write_recording(list, undo)?;
+        if let (Some(unit), Some(properties)) = (&self.unit, properties) {
+            // On v1 systemd denies everything for a moment when it is given device rules: nobody is to notice.
+            let still = devices.is_some() && self.layout() != Layout::V2 && !self.is_frozen()?;
+            if still {
+                self.freeze(true, FREEZE)?;
+            }
+            let told = systemd::set(unit, properties);
+            if still {
+                self.freeze(false, FREEZE)?;
+            }
+            told?;
+            self.write_recording(list, &mut Vec::new())?;
+        }
+        devices.map_or(Ok(()), |d| self.set_devices(d))
     }
 
     fn set_devices(&self, plan: &DevicePlan) -> Result<()> {
@@ -39,21 +88,6 @@ impl Cgroup {
         };
         let Some(dir) = &self.unified else { return Ok(()) };
         bpf::attach(file::open_dir(&dir.full(), "devices")?.as_fd(), program, false, "devices")
-    }
-
-    /// Carries the writes out, the device rules last; on failure all that was written is undone.
-    fn write_undoing(&self, list: &[(Binding, Write)], devices: Option<&DevicePlan>) -> Result<()> {
-        let mut undo = Vec::new();
-        let done = self.write_recording(list, &mut undo).and_then(|()| devices.map_or(Ok(()), |d| self.set_devices(d)));
-        if done.is_err() {
-            // Twice, because values that bound each other may have to go back in the other order.
-            for _ in 0..2 {
-                for (dir, name, value) in undo.iter().rev() {
-                    let _ = file::write(&format!("{}/{name}", dir.full()), value);
-                }
-            }
-        }
-        done
     }
 
     /// Carries the writes out; `undo` gets, before each, the file and value that bring it back.

@@ -38,7 +38,9 @@ fn program(report: &mut Report, prepared: &Prepared, root: &OwnedFd, cwd: &str) 
     let mut covered = None;
     for candidate in &program.candidates {
         let text = candidate.to_string_lossy();
-        let Some(path) = Inside::new(&if text.starts_with('/') { text.to_string() } else { format!("{cwd}/{text}") }) else { continue };
+        let Some(path) = Inside::new(&if text.starts_with('/') { text.to_string() } else { format!("{cwd}/{text}") }) else {
+            continue;
+        };
         if let Some(mount) = cover(prepared, &path) {
             covered = covered.or(Some(mount));
             continue;
@@ -54,7 +56,9 @@ fn program(report: &mut Report, prepared: &Prepared, root: &OwnedFd, cwd: &str) 
             let error = Error::CommandNotExecutable { program: path.as_str().to_owned(), why: words(errno) };
             report.outcome(FIELD, Err(error));
         }
-        (None, Some(mount)) => report.add(FIELD, Verdict::Warning, format!("{name:?} may be below the mount on {mount}, which is not looked into")),
+        (None, Some(mount)) => {
+            report.add(FIELD, Verdict::Warning, format!("{name:?} may be below the mount on {mount}, which is not looked into"))
+        }
         (None, None) => {
             let place = if name.contains('/') { "in the root file system" } else { "in $PATH of process.env" };
             let error = Error::CommandNotFound { program: name, why: format!("executable file not found {place}") };
@@ -105,8 +109,11 @@ pub(super) fn hooks(report: &mut Report, prepared: &Prepared) {
             may_execute(&file)
         });
     }
-    let covered: Vec<&Hook> =
-        all.start_container.iter().filter(|h| Inside::new(&h.path).is_some_and(|path| cover(prepared, &path).is_some())).collect();
+    let covered: Vec<&Hook> = all
+        .start_container
+        .iter()
+        .filter(|h| Inside::new(&h.path).is_some_and(|path| cover(prepared, &path).is_some()))
+        .collect();
     each(report, "startContainer", &all.start_container, |path| match &root {
         Some(root) if !covered.iter().any(|h| h.path == path) => executable(root, path),
         _ => Ok(()),

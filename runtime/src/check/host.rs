@@ -48,7 +48,11 @@ pub(super) fn process(report: &mut Report, config: &Config, prepared: &Prepared,
         }
     }
     for (i, limit) in process.rlimits.iter().enumerate() {
-        report.add(format!("process.rlimits[{i}] ({})", limit.kind), Verdict::Ok, format!("soft {} hard {}", limit.soft, limit.hard));
+        report.add(
+            format!("process.rlimits[{i}] ({})", limit.kind),
+            Verdict::Ok,
+            format!("soft {} hard {}", limit.soft, limit.hard),
+        );
     }
     if let Some(adj) = process.oom_score_adj {
         report.outcome("process.oomScoreAdj", oom_score_adj(adj, facts));
@@ -82,7 +86,8 @@ fn oom_score_adj(adj: i32, facts: &Facts) -> Result<String> {
         // Raising it again is always allowed.
         let _ = std::fs::write(OWN, own.trim());
         if taken.is_err() {
-            let why = format!("{adj} is below our own, {}, and lowering it needs CAP_SYS_RESOURCE, which rrun lacks here", own.trim());
+            let why =
+                format!("{adj} is below our own, {}, and lowering it needs CAP_SYS_RESOURCE, which rrun lacks here", own.trim());
             return Err(Error::unsupported(FIELD, why));
         }
     }
@@ -95,7 +100,11 @@ fn priorities(report: &mut Report, process: &Process, facts: &Facts) {
     if let Some(s) = &process.scheduler {
         let realtime = matches!(s.policy.as_str(), "SCHED_FIFO" | "SCHED_RR" | "SCHED_DEADLINE");
         if (realtime || s.nice < 0) && !may {
-            report.add("process.scheduler", Verdict::Impossible, format!("{} nice {} needs CAP_SYS_NICE, which rrun lacks here", s.policy, s.nice));
+            report.add(
+                "process.scheduler",
+                Verdict::Impossible,
+                format!("{} nice {} needs CAP_SYS_NICE, which rrun lacks here", s.policy, s.nice),
+            );
         } else {
             report.add("process.scheduler", Verdict::Ok, format!("{} nice {} priority {}", s.policy, s.nice, s.priority));
         }
@@ -115,7 +124,10 @@ fn apparmor(profile: &str) -> Result<String> {
     let known = std::fs::read_to_string(LOADED).ok();
     match known {
         Some(text) if !text.lines().any(|l| l.rsplit_once(" (").map_or(l, |(name, _)| name) == profile) => {
-            Err(Error::unsupported("process.apparmorProfile", format!("the profile {profile:?} is not loaded: apparmor_parser loads it")))
+            Err(Error::unsupported(
+                "process.apparmorProfile",
+                format!("the profile {profile:?} is not loaded: apparmor_parser loads it"),
+            ))
         }
         _ => Ok(profile.to_owned()),
     }
@@ -159,7 +171,9 @@ fn namespaces(report: &mut Report, prepared: &Prepared) {
     for kind in &namespaces.new {
         let field = format!("linux.namespaces ({})", kind.name());
         let most = match kind.proc_name() {
-            "cgroup" | "ipc" | "net" | "mnt" | "pid" | "time" | "user" | "uts" => format!("/proc/sys/user/max_{}_namespaces", kind.proc_name()),
+            "cgroup" | "ipc" | "net" | "mnt" | "pid" | "time" | "user" | "uts" => {
+                format!("/proc/sys/user/max_{}_namespaces", kind.proc_name())
+            }
             _ => String::new(),
         };
         let limit = std::fs::read_to_string(&most).ok();
@@ -202,11 +216,16 @@ fn mappings(field: &str, maps: &[IdMapping]) -> Result<String> {
     if maps.len() > 340 {
         return Err(Error::config(field, format!("has {} ranges; the kernel takes 340", maps.len())));
     }
-    let meet = |a: (u32, u32), b: (u32, u32)| u64::from(a.0) < u64::from(b.0) + u64::from(b.1) && u64::from(b.0) < u64::from(a.0) + u64::from(a.1);
+    let meet = |a: (u32, u32), b: (u32, u32)| {
+        u64::from(a.0) < u64::from(b.0) + u64::from(b.1) && u64::from(b.0) < u64::from(a.0) + u64::from(a.1)
+    };
     for (i, a) in maps.iter().enumerate() {
         for (j, b) in maps.iter().enumerate().skip(i + 1) {
             if meet((a.container_id, a.size), (b.container_id, b.size)) || meet((a.host_id, a.size), (b.host_id, b.size)) {
-                return Err(Error::config(format!("{field}[{j}]"), format!("overlaps with {field}[{i}], which the kernel refuses")));
+                return Err(Error::config(
+                    format!("{field}[{j}]"),
+                    format!("overlaps with {field}[{i}], which the kernel refuses"),
+                ));
             }
         }
     }

@@ -71,7 +71,9 @@ impl Finding {
             Error::Failed { step, .. } => (step.clone(), Verdict::Impossible),
             Error::Hook { hook, .. } => (hook.clone(), Verdict::Wrong),
             Error::CommandNotFound { .. } | Error::CommandNotExecutable { .. } => ("process.args[0]".to_owned(), Verdict::Wrong),
-            Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::WrongState { .. } => (String::new(), Verdict::Impossible),
+            Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::WrongState { .. } => {
+                (String::new(), Verdict::Impossible)
+            }
         };
         let rest = text.strip_prefix(&field).map_or(&*text, |rest| rest.trim_start_matches(": "));
         let rest = rest.strip_prefix("not supported: ").filter(|_| error.kind() == Kind::Unsupported).unwrap_or(rest);
@@ -152,7 +154,8 @@ fn whole(report: &mut Report, prepared: &Prepared, facts: &crate::plan::Facts) {
 fn about_the_same(a: &str, b: &str) -> bool {
     let path = |f: &str| f.split(" (").next().unwrap_or_default().to_owned();
     let (a, b) = (path(a), path(b));
-    let part_of = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    let part_of =
+        |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
     part_of(&a, &b) || part_of(&b, &a)
 }
 

@@ -34,7 +34,9 @@ pub(super) fn check(report: &mut Report, prepared: &Prepared) {
                 Err(_) if mount.fallback.is_some() => report.add(&step.field, Verdict::Ok, "the host's is bound"),
                 Err(error) => report.outcome(&step.field, Err(error)),
             },
-            Op::Bind { .. } | Op::BindNode { .. } | Op::Remount { .. } => report.add(&step.field, Verdict::Ok, step.op.to_string()),
+            Op::Bind { .. } | Op::BindNode { .. } | Op::Remount { .. } => {
+                report.add(&step.field, Verdict::Ok, step.op.to_string())
+            }
             Op::Node { path, .. } => report.add(&step.field, Verdict::Ok, format!("{} by mknod", path.as_str())),
             _ => {}
         }
@@ -55,7 +57,9 @@ fn file_system(mount: &NewMount, field: &str) -> Result<()> {
                 rustix::mount::fsconfig_set_string(fs.as_fd(), key.as_c_str(), value.as_c_str()),
                 format!("fsconfig({:?}, {:?})", key.to_string_lossy(), value.to_string_lossy()),
             ),
-            None => (rustix::mount::fsconfig_set_flag(fs.as_fd(), key.as_c_str()), format!("fsconfig({:?})", key.to_string_lossy())),
+            None => {
+                (rustix::mount::fsconfig_set_flag(fs.as_fd(), key.as_c_str()), format!("fsconfig({:?})", key.to_string_lossy()))
+            }
         };
         done.map_err(|errno| Error::system(field, call, errno).hint(said(fs.as_fd(), errno)))?;
     }
@@ -67,7 +71,11 @@ fn said(fs: BorrowedFd<'_>, errno: Errno) -> String {
     let mut text = [0u8; 256];
     let length = rustix::io::read(fs, &mut text).unwrap_or(0);
     let text = String::from_utf8_lossy(&text[..length]).trim().trim_start_matches("e ").to_owned();
-    if text.is_empty() { format!("{kind} of this file system", kind = if errno == Errno::INVAL { "no such option" } else { "an option" }) } else { text }
+    if text.is_empty() {
+        format!("{kind} of this file system", kind = if errno == Errno::INVAL { "no such option" } else { "an option" })
+    } else {
+        text
+    }
 }
 
 /// A terminal comes from the container's own devpts.

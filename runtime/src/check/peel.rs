@@ -221,6 +221,13 @@ impl Peeler {
                 break;
             }
             if let Some((index, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+                if let Some((key, inner)) = at.as_object().and_then(|o| o.get_key_value(index.trim_matches('"'))) {
+                    push_key(&mut place.original, key);
+                    place.shown.push_str(&rest[..index.len() + 2]);
+                    place.tokens.push(Token::Key(key.clone()));
+                    (at, rest) = (inner, after);
+                    continue;
+                }
                 let Some((i, inner)) = index.parse::<usize>().ok().and_then(|i| Some((i, at.get(i)?))) else { break };
                 let number = self.left.get(&place.original).and_then(|left| left.get(i)).copied().unwrap_or(i);
                 place.original.push_str(&format!("[{number}]"));
@@ -231,7 +238,9 @@ impl Peeler {
             }
             // Keys may hold dots: the longest that fits.
             let name = rest.strip_prefix('.').unwrap_or(rest);
-            let fits = |key: &str| name.strip_prefix(key).is_some_and(|r| r.is_empty() || r.starts_with(['.', '[', ':']) || r.starts_with(" ("));
+            let fits = |key: &str| {
+                name.strip_prefix(key).is_some_and(|r| r.is_empty() || r.starts_with(['.', '[', ':']) || r.starts_with(" ("))
+            };
             let object = at.as_object().into_iter().flatten();
             let Some((key, inner)) = object.filter(|(key, _)| fits(key)).max_by_key(|(key, _)| key.len()) else { break };
             push_key(&mut place.original, key);
@@ -308,8 +317,17 @@ mod tests {
         let mut found = fields(config);
         found.sort();
         let mut wanted = vec![
-            "hostname", "linux.namespaces[1] (mount)", "linux.resources.cpu.idle", "linux.sysctl.kernel.panic", "linux.sysctl.vm.x",
-            "mounts[0] ()", "mounts[2] (/b)", "ociVersion", "process.args", "process.cwd", "process.rlimits[0] (RLIMIT_NO)",
+            "hostname",
+            "linux.namespaces[1] (mount)",
+            "linux.resources.cpu.idle",
+            "linux.sysctl.kernel.panic",
+            "linux.sysctl.vm.x",
+            "mounts[0] ()",
+            "mounts[2] (/b)",
+            "ociVersion",
+            "process.args",
+            "process.cwd",
+            "process.rlimits[0] (RLIMIT_NO)",
             "process.rlimits[2] (RLIMIT_CPU)",
         ];
         wanted.sort_unstable();

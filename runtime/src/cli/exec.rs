@@ -99,7 +99,8 @@ fn process(args: &Args, config: &Config) -> Result<Process> {
         return Err(Error::config("exec", "no program: name one behind the container's id, or give --process"));
     }
     let own = config.process.clone().ok_or_else(|| Error::failed("exec", "the container's config has no process"))?;
-    let mut process = Process { args: program, terminal: args.on("tty"), console_size: None, oom_score_adj: own.oom_score_adj, ..own };
+    let mut process =
+        Process { args: program, terminal: args.on("tty"), console_size: None, oom_score_adj: own.oom_score_adj, ..own };
     process.env.extend(args.all("env").map(str::to_owned));
     if let Some(cwd) = args.text("cwd") {
         process.cwd = cwd.to_owned();

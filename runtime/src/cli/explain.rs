@@ -97,15 +97,22 @@ pub fn lines(prepared: &Prepared, root: &Path) -> Vec<Line> {
     let none = Hooks::default();
     let hooks = prepared.config.hooks.as_ref().unwrap_or(&none);
 
-    out.add("parent", "create", format!("make {} for the container's state, with config.json", root.join(&prepared.id).display()));
-    for line in prepared.cgroup.to_string().lines() {
-        let (what, field) = line.split_once("  # ").unwrap_or((line, "linux.cgroupsPath"));
-        out.add("parent", field, what.trim_end().to_owned());
+    out.add(
+        "parent",
+        "create",
+        format!("make {} for the container's state, with config.json", root.join(&prepared.id).display()),
+    );
+    // systemd makes a scope for a process that exists.
+    let systemd = prepared.cgroup.cgroup().unit.is_some();
+    if !systemd {
+        out.cgroup(prepared);
     }
     for (field, what) in plan.steps_before_clone() {
         out.add("parent", &field, what);
     }
-    if !prepared.cgroup.complete_at_clone() {
+    if systemd {
+        out.cgroup(prepared);
+    } else if !prepared.cgroup.complete_at_clone() {
         out.add("parent", "linux.cgroupsPath", "put init into its cgroup where clone3 did not".into());
     }
     for step in &plan.init.steps {
@@ -137,7 +144,9 @@ fn words(op: &Op, prepared: &Prepared) -> String {
             Some(tree) => format!("{op}; where the kernel refuses that: bind {}", tree.path.display()),
             None => op.to_string(),
         },
-        Op::Seccomp => plan.init.filter.as_ref().map_or_else(|| op.to_string(), |filter| format!("{op}: {}", filter_words(filter))),
+        Op::Seccomp => {
+            plan.init.filter.as_ref().map_or_else(|| op.to_string(), |filter| format!("{op}: {}", filter_words(filter)))
+        }
         _ => op.to_string(),
     }
 }
@@ -165,6 +174,13 @@ struct Lines(Vec<Line>);
 impl Lines {
     fn add(&mut self, who: &'static str, field: &str, what: String) {
         self.0.push(Line { n: self.0.len() + 1, who, field: field.to_owned(), what });
+    }
+
+    fn cgroup(&mut self, prepared: &Prepared) {
+        for line in prepared.cgroup.to_string().lines() {
+            let (what, field) = line.split_once("  # ").unwrap_or((line, "linux.cgroupsPath"));
+            self.add("parent", field, what.trim().to_owned());
+        }
     }
 
     fn hooks(&mut self, who: &'static str, kind: &str, hooks: &[Hook], place: &str) {

@@ -167,7 +167,7 @@ pub fn known() -> Known {
     Known {
         mount_options: Some(mount::options::known().collect()),
         capabilities: Some(caps::all().into_iter().map(|c| c.to_string()).collect()),
-        cgroup: Some(Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true }),
+        cgroup: Some(Cgroup { v1: true, v2: true, systemd: true, systemd_user: false, rdma: true }),
         seccomp: Some(Seccomp {
             enabled: !seccomp.actions.is_empty(),
             actions: seccomp.actions,
@@ -179,10 +179,13 @@ pub fn known() -> Known {
         apparmor: Some(true),
         selinux: Some(true),
         intel_rdt: Some(IntelRdt { enabled: false, schemata: false, monitoring: false }),
-        memory_policy: Some(MemoryPolicy { modes: sorted(memory::MODES.to_vec()), flags: memory::FLAGS.map(|(name, _)| name).to_vec() }),
+        memory_policy: Some(MemoryPolicy {
+            modes: sorted(memory::MODES.to_vec()),
+            flags: memory::FLAGS.map(|(name, _)| name).to_vec(),
+        }),
         idmap: Some(true),
         net_devices: Some(false),
-        annotations: Vec::new(),
+        annotations: vec![crate::cgroup::PROPERTY_ANNOTATION],
     }
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus};
 
 use super::Globals;
@@ -71,8 +72,12 @@ pub fn wishes(globals: &Globals, args: &Args) -> Result<Wishes> {
 /// In runc's cases.
 pub fn check_terminal(terminal: bool, detached: bool, socket: Option<&str>) -> Result<()> {
     match (terminal, detached, socket) {
-        (true, true, None) => Err(Error::config("--console-socket", "a terminal of a detached container needs one to be sent to")),
-        (true, false, Some(_)) => Err(Error::config("--console-socket", "is for detached containers; without --detach the terminal is relayed")),
+        (true, true, None) => {
+            Err(Error::config("--console-socket", "a terminal of a detached container needs one to be sent to"))
+        }
+        (true, false, Some(_)) => {
+            Err(Error::config("--console-socket", "is for detached containers; without --detach the terminal is relayed"))
+        }
         (false, _, Some(_)) => Err(Error::config("--console-socket", "given, but process.terminal is false")),
         _ => Ok(()),
     }
@@ -89,7 +94,10 @@ pub fn tell_caller(args: &Args, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
     let Some(path) = args.text("pid-file") else { return Ok(()) };
     // Renamed into place: whoever waits for the file finds a whole number in it.
     let path = std::path::Path::new(path);
-    let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(|| Error::config("--pid-file", format!("{path:?} names no file")))?;
+    let name = path
+        .file_name()
+        .and_then(|n| n.to_str())
+        .ok_or_else(|| Error::config("--pid-file", format!("{path:?} names no file")))?;
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = std::fs::write(&temporary, pid.to_string()).and_then(|()| std::fs::rename(&temporary, path));
     written.at("--pid-file", || format!("write({path:?})")).inspect_err(|_| {
@@ -188,12 +196,15 @@ impl Signals {
 
 /// Reaps all that has ended, orphans of the container too (we are subreaper); gives the exit code of `pid` if it was among them.
 fn reap(pid: i32) -> Option<i32> {
-    while let Ok(Some((ended, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-        if ended.as_raw_nonzero().get() == pid {
-            return Some(exit_code(status));
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((ended, status))) if ended.as_raw_nonzero().get() == pid => return Some(exit_code(status)),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return None,
+            // No child at all: ours is gone, and how it ended is lost.
+            Err(_) => return Some(255),
         }
     }
-    None
 }
 
 /// The exit code that a shell would show.

@@ -56,7 +56,13 @@ impl Log {
     /// A line of `--debug`; the text is built only if it is wanted.
     pub fn debug(&self, text: impl FnOnce() -> String) {
         if self.debug {
-            self.quiet_line("debug", "debug: ", &text());
+            let text = text();
+            if self.file.is_some() {
+                self.file_line("debug", &text);
+            } else {
+                // In the form of a log file: it is for whoever reads logs.
+                let _ = std::io::stderr().write_all(render(self.json, "debug", &text, &Timestamp::now().seconds()).as_bytes());
+            }
         }
     }
 

@@ -81,12 +81,11 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     let launched = create(&root, &prepared, wait, &mut console(socket, &mut relay))?;
     let pid = launched.child.pid;
     let pidfd = launched.child.pidfd.as_fd();
-    let begun = if hooks {
-        start::go(&prepared.config, &launched.state, pid, pidfd, launched.child.socket.as_fd())
-    } else {
-        Ok(())
-    };
-    let begun = begun.and_then(|()| tell_caller(args, pid, pidfd)).and_then(|()| start::poststart(&prepared.config, &launched.state, pid));
+    let begun =
+        if hooks { start::go(&prepared.config, &launched.state, pid, pidfd, launched.child.socket.as_fd()) } else { Ok(()) };
+    let begun = begun
+        .and_then(|()| tell_caller(args, pid, pidfd))
+        .and_then(|()| start::poststart(&prepared.config, &launched.state, pid));
     if let Err(error) = begun {
         drop(relay);
         finish(globals, launched);

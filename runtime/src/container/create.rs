@@ -96,7 +96,8 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, wait: Wait, consol
 /// The socket that init listens on until it is started.
 fn start_socket(dir: &Dir) -> Result<OwnedFd> {
     let call = |name: &str| format!("{name}({START_SOCKET:?})");
-    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("state", || call("socket"))?;
+    let fd =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("state", || call("socket"))?;
     let address = SocketAddrUnix::new(dir.short_path(START_SOCKET)).at("state", || call("bind"))?;
     bind(&fd, &address).at("state", || call("bind"))?;
     listen(&fd, 16).at("state", || call("listen"))?;

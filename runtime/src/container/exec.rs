@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::create::{Console, announce};
 use super::{Container, namespaces_to_enter, passwd, prepare};
-use crate::cgroup::{Cgroup, Layout};
-use crate::error::{Context as _, Error, Result};
+use crate::cgroup::{Join, SubCgroups};
+use crate::error::{Context as _, Result};
 use crate::init::Gate;
 use crate::parent::{self, Child, Events, Options};
 use crate::plan::{ExecRequest, Facts, Filter, build_exec};
@@ -29,7 +30,14 @@ pub struct Wishes {
 ///
 /// # Errors
 /// The container is not running, or paused; the failed step.
-pub fn exec(found: &Container, config: &Config, mut process: Process, wishes: &Wishes, warnings: &mut Vec<String>, console: &mut Console<'_>) -> Result<Child> {
+pub fn exec(
+    found: &Container,
+    config: &Config,
+    mut process: Process,
+    wishes: &Wishes,
+    warnings: &mut Vec<String>,
+    console: &mut Console<'_>,
+) -> Result<Child> {
     let id = &found.state.id;
     let status = found.status()?;
     let refused = match status {
@@ -41,22 +49,40 @@ pub fn exec(found: &Container, config: &Config, mut process: Process, wishes: &W
         return Err(found.wrong_state("exec", status));
     }
     let (pid, pidfd) = found.init("exec")?;
-    if !process.env.iter().any(|e| e.starts_with("HOME=")) {
+    add_home(&mut process, pid)?;
+    let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
+    let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
+    let (namespaces, own_pid, userns) = namespaces_to_enter(config);
+    let cgroup = found.group("exec")?;
+    let asked = SubCgroups::parse(&wishes.cgroups)?;
+    let mut attempt = |place: &Join, filter: Option<Filter>, warnings: &mut Vec<String>| {
+        let wait = !place.complete_at_clone();
+        let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
+        let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
+        let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: false, stdio: None };
+        let mut events = Visit { found, filter: &init.filter, place, console };
+        parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
+    };
+    // A cgroup that the container has divided takes no process, or is gone from under it: then where its init is, as runc does.
+    match cgroup.join(&asked).and_then(|place| attempt(&place, filter.clone(), warnings)) {
+        Err(error) if wishes.cgroups.is_empty() && matches!(error.errno(), Some(Errno::BUSY | Errno::NOENT)) => {
+            attempt(&cgroup.join_init(pid)?, filter, &mut Vec::new())
+        }
+        outcome => outcome,
+    }
+}
+
+/// Adds HOME from the /etc/passwd of the container whose init is `pid`, where the environment has none.
+///
+/// # Errors
+/// The container's root cannot be opened.
+pub fn add_home(process: &mut Process, pid: i32) -> Result<()> {
+    if !prepare::has_home(process) {
         let root = root_of(pid)?;
         let home = passwd::home(root.as_fd(), process.user.uid).unwrap_or_else(|| "/".into());
         process.env.push(format!("HOME={home}"));
     }
-    let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
-    let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
-    let (namespaces, own_pid, userns) = namespaces_to_enter(config);
-    let cgroup = found.group("exec")?.clone();
-    let place = Place::of(cgroup, wishes)?;
-    let wait = !place.complete_at_clone();
-    let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
-    let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
-    let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: false, stdio: None };
-    let mut events = Visit { found, filter: &init.filter, place: &place, console };
-    parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
+    Ok(())
 }
 
 /// The root directory of a process.
@@ -66,53 +92,17 @@ fn root_of(pid: i32) -> Result<OwnedFd> {
     rustix::fs::open(&path, flags, Mode::empty()).at("exec", || format!("open({path:?})"))
 }
 
-/// Where the process goes in the cgroup tree.
-struct Place {
-    cgroup: Cgroup,
-    fd: Option<OwnedFd>,
-}
-
-impl Place {
-    fn of(cgroup: Cgroup, wishes: &Wishes) -> Result<Place> {
-        if let Some(path) = wishes.cgroups.first() {
-            return Err(Error::unsupported("--cgroup", format!("sub-cgroups such as {path:?} are not supported yet")));
-        }
-        let unified = cgroup.unified.as_ref().filter(|_| cgroup.layout() == Layout::V2);
-        let fd = match unified {
-            Some(dir) => {
-                let path = dir.full();
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                Some(rustix::fs::open(&path, flags, Mode::empty()).at("exec", || format!("open({path:?})"))?)
-            }
-            None => None,
-        };
-        Ok(Place { cgroup, fd })
-    }
-
-    fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(|fd| fd.as_fd())
-    }
-
-    fn complete_at_clone(&self) -> bool {
-        self.fd.is_some()
-    }
-
-    fn attach(&self, pid: i32) -> Result<()> {
-        if self.complete_at_clone() { Ok(()) } else { self.cgroup.add(pid) }
-    }
-}
-
 /// What happens between clone and the program.
 struct Visit<'a, 'c> {
     found: &'a Container,
     filter: &'a Option<Filter>,
-    place: &'a Place,
+    place: &'a Join,
     console: &'a mut Console<'c>,
 }
 
 impl Events for Visit<'_, '_> {
     fn cloned(&mut self, pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {
-        self.place.attach(pid)
+        if self.place.complete_at_clone() { Ok(()) } else { self.place.attach(pid) }
     }
 
     fn runtime_hooks(&mut self, _pid: i32) -> Result<()> {

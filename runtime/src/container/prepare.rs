@@ -8,7 +8,7 @@ use crate::hooks;
 use crate::mount::plan::{CgroupView, V1View};
 use crate::plan::{Facts, Filter, Plan, Request, build};
 use crate::seccomp;
-use crate::spec::config::{Config, Seccomp};
+use crate::spec::config::{Config, Process, Seccomp};
 use crate::sys::process::is_open;
 
 /// What the command line adds to a bundle.
@@ -56,6 +56,7 @@ pub fn prepare(config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> Resu
         systemd: wishes.systemd,
         resources: &resources,
         devices: &linux.devices,
+        annotations: &config.annotations,
     };
     let cgroup = cgroup::plan(&host, &request)?;
     let mut warnings = cgroup.warnings.clone();
@@ -118,16 +119,24 @@ pub fn check_fds(listen: u32, preserve: u32) -> Result<()> {
         return Err(Error::config("--preserve-fds", format!("{preserve} is more than 4096")));
     }
     match (3..3 + (listen + preserve) as i32).find(|fd| !is_open(*fd)) {
-        Some(fd) => Err(Error::config("--preserve-fds", format!("descriptor {fd} is not open (3 to {} are to be passed on)", 2 + listen + preserve))),
+        Some(fd) => Err(Error::config(
+            "--preserve-fds",
+            format!("descriptor {fd} is not open (3 to {} are to be passed on)", 2 + listen + preserve),
+        )),
         None => Ok(()),
     }
+}
+
+/// Does the environment say where HOME is? The last one counts, and an empty one does not.
+pub fn has_home(process: &Process) -> bool {
+    process.env.iter().rev().find_map(|e| e.strip_prefix("HOME=")).is_some_and(|home| !home.is_empty())
 }
 
 /// HOME, where neither config.json nor the caller says it.
 fn home(config: &Config, bundle: &Path) -> Option<String> {
     use std::os::fd::AsFd;
     let process = config.process.as_ref()?;
-    if process.env.iter().any(|e| e.starts_with("HOME=")) {
+    if has_home(process) {
         return None;
     }
     let root = crate::parent::open_rootfs(&bundle.join(&config.root.as_ref()?.path)).ok()?;

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::create::announce;
+use super::exec::add_home;
 use super::{Container, namespaces_to_enter, prepare};
 use crate::error::{Context as _, Error, Result};
 use crate::hooks::{self, Place};
@@ -40,7 +41,8 @@ pub fn start(found: &Container) -> Result<()> {
 /// Connects to the waiting init.
 fn reach(dir: &Dir) -> Result<OwnedFd> {
     let call = || format!("connect({START_SOCKET:?})");
-    let fd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("start", || "socket".into())?;
+    let fd =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("start", || "socket".into())?;
     let address = SocketAddrUnix::new(dir.short_path(START_SOCKET)).at("start", call)?;
     match connect(&fd, &address) {
         Ok(()) => Ok(fd),
@@ -72,7 +74,8 @@ fn start_container_hooks(config: &Config, state: &State, pid: i32, pidfd: Borrow
     let Some(process) = config.process.as_ref().filter(|_| !hooks.is_empty()) else { return Ok(()) };
     let (namespaces, own_pid, userns) = namespaces_to_enter(config);
     let request = ExecRequest { namespaces, userns, wait: false, filter: None, keep_fds: 0, id: state.id.clone() };
-    let process = Process { terminal: false, oom_score_adj: None, ..process.clone() };
+    let mut process = Process { terminal: false, oom_score_adj: None, ..process.clone() };
+    add_home(&mut process, pid)?;
     let (init, duties) = build_exec(&process, &Facts::gather(), &request, &mut Vec::new())?;
     let seen = if state.own_pid_namespace { 1 } else { pid };
     let json = state.oci_json(Status::Created, Some(seen));

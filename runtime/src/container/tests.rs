@@ -133,12 +133,15 @@ fn a_paused_container_can_be_killed() {
 
 #[test]
 fn a_running_container_is_deleted_only_by_force() {
-    let mut f = Fixture::new("delete", |s| s.poststop = vec![Default::default()]);
+    let mut f = Fixture::new("delete", |s| {
+        let hook = crate::spec::config::Hook { path: "/bin/false".into(), ..Default::default() };
+        s.poststop = vec![hook];
+    });
     let e = f.delete(false).unwrap_err();
     assert_eq!(e.kind(), Kind::WrongState);
     assert_eq!(f.status(), Status::Running, "nothing happened to it");
     let group = f.load().unwrap().cgroup().unwrap().clone();
-    assert_eq!(f.delete(true).unwrap(), ["hooks ran"]);
+    assert_eq!(f.delete(true).unwrap(), ["hooks.poststop[0] (/bin/false): exit status 1"]);
     f.child.wait().unwrap();
     assert!(!group.exists());
     assert_eq!(f.load().unwrap_err().kind(), Kind::NotFound);

@@ -6,8 +6,14 @@ use crate::plan::{Inside, MustBe, Op, Step, Tree};
 use crate::spec::config::{Device, NamespaceKind};
 
 /// Default device nodes (config-linux.md#default-devices): path, major, minor.
-pub const DEFAULT: [(&str, u64, u64); 6] =
-    [("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/random", 1, 8), ("/dev/urandom", 1, 9), ("/dev/tty", 5, 0)];
+pub const DEFAULT: [(&str, u64, u64); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
 
 /// Links that programs expect in /dev (config-linux.md#default-devices and runtime-linux.md#dev-symbolic-links).
 const LINKS: [(&str, &std::ffi::CStr); 6] = [
@@ -26,7 +32,8 @@ const LINKS: [(&str, &std::ffi::CStr); 6] = [
 pub fn steps(b: &mut Builder<'_>) -> Result<()> {
     // A bound /dev is its owner's to fill.
     let bound = |m: &crate::spec::config::Mount| {
-        m.destination.trim_end_matches('/') == "/dev" && (m.kind.as_deref() == Some("bind") || m.options.iter().any(|o| o == "bind" || o == "rbind"))
+        m.destination.trim_end_matches('/') == "/dev"
+            && (m.kind.as_deref() == Some("bind") || m.options.iter().any(|o| o == "bind" || o == "rbind"))
     };
     if b.config.mounts.iter().any(bound) {
         return Ok(());
@@ -54,7 +61,17 @@ pub fn steps(b: &mut Builder<'_>) -> Result<()> {
 }
 
 #[allow(clippy::too_many_arguments)]
-fn node(b: &mut Builder<'_>, bind: bool, field: String, path: &str, kind: u32, mode: u32, device: u64, uid: u32, gid: u32) -> Result<()> {
+fn node(
+    b: &mut Builder<'_>,
+    bind: bool,
+    field: String,
+    path: &str,
+    kind: u32,
+    mode: u32,
+    device: u64,
+    uid: u32,
+    gid: u32,
+) -> Result<()> {
     let Some(inside) = Inside::new(path).filter(|p| path.starts_with('/') && !p.is_root()) else {
         return Err(Error::config(field, "path is not an absolute path"));
     };
@@ -96,7 +113,15 @@ mod tests {
 
     #[test]
     fn device_numbers_are_checked() {
-        let device = |kind: &str, major, minor| Device { path: "/dev/x".into(), kind: kind.into(), major, minor, file_mode: None, uid: None, gid: None };
+        let device = |kind: &str, major, minor| Device {
+            path: "/dev/x".into(),
+            kind: kind.into(),
+            major,
+            minor,
+            file_mode: None,
+            uid: None,
+            gid: None,
+        };
         assert_eq!(kind_and_number(&device("u", 1, 3), "f").unwrap(), (libc::S_IFCHR, 0x103));
         assert!(kind_and_number(&device("c", -1, 3), "f").is_err());
         assert!(kind_and_number(&device("x", 1, 3), "f").unwrap_err().to_string().contains("one of c, b, u, p"));

@@ -145,7 +145,8 @@ fn program(hook: &Hook, of: Option<&Program>) -> Program {
         Some(of) => of.envp.clone(),
         None => {
             use std::os::unix::ffi::OsStrExt;
-            let ours = std::env::vars_os().map(|(k, v)| CString::new([k.as_bytes(), b"=", v.as_bytes()].concat()).unwrap_or_default());
+            let ours =
+                std::env::vars_os().map(|(k, v)| CString::new([k.as_bytes(), b"=", v.as_bytes()].concat()).unwrap_or_default());
             StringArray::new(ours.collect())
         }
     };
@@ -215,7 +216,12 @@ mod tests {
     use super::*;
 
     fn hook(path: &str, args: &[&str], timeout: Option<i64>) -> Hook {
-        Hook { path: path.into(), args: args.iter().map(|a| a.to_string()).collect(), env: vec!["PATH=/bin:/usr/bin".into()], timeout }
+        Hook {
+            path: path.into(),
+            args: args.iter().map(|a| a.to_string()).collect(),
+            env: vec!["PATH=/bin:/usr/bin".into()],
+            timeout,
+        }
     }
 
     #[test]

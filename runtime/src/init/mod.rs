@@ -12,7 +12,7 @@ mod process;
 pub mod protocol;
 mod terminal;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -152,7 +152,7 @@ impl Walk<'_> {
             },
             Op::Keyring { name, permissions } => process::keyring(name, *permissions),
             Op::Isolate => mounts::isolate(),
-            Op::AttachRoot => self.attach_root(),
+            Op::AttachRoot { at } => self.attach_root(at),
             Op::OpenRoot { path } => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 self.root = Some(rustix::fs::open(path.as_c_str(), flags, Mode::empty()).by(Call::Openat2)?);
@@ -189,6 +189,7 @@ impl Walk<'_> {
             Op::Personality { value } => sys::process::personality(*value).by(Call::Personality),
             Op::Chdir { path, last, .. } => self.chdir(path, *last),
             Op::FindProgram => self.find_program(),
+            Op::Release { keep_fds } => self.release(*keep_fds),
             Op::WaitForStart => self.wait_for_start(),
             Op::OwnStdio { uid } => process::own_stdio(*uid),
             Op::Seccomp => self.seccomp(),
@@ -215,6 +216,20 @@ impl Walk<'_> {
         let dir = self.proc_self()?;
         let file = rustix::fs::openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).by(Call::Openat2)?;
         write_once(file.as_fd(), value)
+    }
+
+    /// From here on only the ways to the parent, the listener and the streams are left. What is closed is not used any more.
+    fn release(&mut self, keep_fds: u32) -> Done {
+        (self.root, self.proc_self, self.empty, self.null) = (None, None, None, None);
+        let mut keep = [self.context.socket.as_raw_fd(); 5];
+        if let Gate::Listener(fd) = self.context.gate {
+            keep[1] = fd.as_raw_fd();
+        }
+        for (slot, fd) in keep[2..].iter_mut().zip(self.context.stdio.iter().flatten()) {
+            *slot = fd.as_raw_fd();
+        }
+        keep.sort_unstable(); // five numbers: no allocation
+        close_gaps(&keep, keep_fds).by(Call::CloseRange)
     }
 
     /// Kernel parameters are written through the host's procfs: which namespace they belong to depends on the writer, and nothing
@@ -298,6 +313,19 @@ impl Walk<'_> {
         }
         let _ = self.send_message(&message);
     }
+}
+
+/// Closes every descriptor from the preserved ones on that is not in `keep`, which is sorted.
+pub(crate) fn close_gaps(keep: &[i32], keep_fds: u32) -> Result<(), Errno> {
+    let mut first = 3 + keep_fds as i32;
+    for fd in keep.iter().chain([&i32::MAX]) {
+        // Equal neighbours and those below the preserved ones leave no gap.
+        if *fd > first {
+            sys::process::close_range(first, fd - 1)?;
+        }
+        first = first.max(fd.saturating_add(1));
+    }
+    Ok(())
 }
 
 /// An index of the Plan without its descriptor: a mistake of the parent.

@@ -21,11 +21,10 @@ pub(super) fn isolate() -> Done {
 }
 
 impl Walk<'_> {
-    /// The root tree goes on top of the namespace's `/`: no path to it has to be searched, which the container's root might not be
-    /// allowed to do.
-    pub(super) fn attach_root(&mut self) -> Done {
+    /// The root tree becomes part of the namespace.
+    pub(super) fn attach_root(&mut self, at: &CStr) -> Done {
         let tree = self.context.root.ok_or(missing(Call::MoveMount))?;
-        move_onto(tree, CWD, c"/")?;
+        move_onto(tree, CWD, at)?;
         self.root = Some(rustix::io::fcntl_dupfd_cloexec(tree, 3).by(Call::Dup)?);
         Ok(())
     }
@@ -123,7 +122,11 @@ impl Walk<'_> {
         let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
         rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).by(Call::Fchown)?;
         // chown(2) clears set-id bits.
-        if mode & 0o6000 == 0 { Ok(()) } else { rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty()).by(Call::Fchmod) }
+        if mode & 0o6000 == 0 {
+            Ok(())
+        } else {
+            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty()).by(Call::Fchmod)
+        }
     }
 
     /// A symbolic link, unless something is there.
@@ -182,7 +185,8 @@ impl Walk<'_> {
     /// The host's /dev/null, opened once before pivot_root and known by its number, not by its name (CVE-2025-31133).
     fn null(&mut self) -> Done<BorrowedFd<'_>> {
         if self.null.is_none() {
-            let fd = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).by(Call::Openat2)?;
+            let fd = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                .by(Call::Openat2)?;
             let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH).by(Call::Statx)?;
             if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != libc::makedev(1, 3) {
                 return Err(Fail { call: Call::Statx, errno: Errno::NXIO, arg: 0 });

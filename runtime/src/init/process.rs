@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
+use super::Walk;
 use super::fail::{By, Call, Done, Fail};
 use super::protocol::{Kind, Message};
-use super::Walk;
 use crate::caps::Sets;
 use crate::sys;
 use crate::sys::process::{Limit, dup_onto, prctl};
@@ -30,7 +30,11 @@ pub(super) fn keyring(name: &CStr, permissions: u32) -> Done {
 /// Resource limits of ourselves.
 pub(super) fn limits(limits: &[(u32, Limit)]) -> Done {
     for (resource, limit) in limits {
-        sys::process::prlimit(0, *resource, Some(limit)).map_err(|errno| Fail { call: Call::Prlimit, errno, arg: *resource as u16 })?;
+        sys::process::prlimit(0, *resource, Some(limit)).map_err(|errno| Fail {
+            call: Call::Prlimit,
+            errno,
+            arg: *resource as u16,
+        })?;
     }
     Ok(())
 }

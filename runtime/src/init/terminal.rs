@@ -71,6 +71,8 @@ impl Walk<'_> {
         let fds = [fd];
         control.push(SendAncillaryMessage::ScmRights(&fds));
         let bytes = message.encode();
-        rustix::net::sendmsg(self.context.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL).by(Call::Send).map(drop)
+        rustix::net::sendmsg(self.context.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
+            .by(Call::Send)
+            .map(drop)
     }
 }

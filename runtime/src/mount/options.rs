@@ -106,8 +106,24 @@ const WORDS: &[(&str, Word)] = &[
 
 /// Attribute words that act on the whole tree. Their plain twins begin with `r` too (`ro`, `rw`, `relatime`): a list, not a prefix.
 const RECURSIVE: &[&str] = &[
-    "ratime", "rdev", "rdiratime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime",
-    "rnosuid", "rnosymfollow", "rrelatime", "rro", "rrw", "rstrictatime", "rsuid", "rsymfollow",
+    "ratime",
+    "rdev",
+    "rdiratime",
+    "rexec",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
 ];
 
 /// The options of one mount.

@@ -164,9 +164,7 @@ impl Builder<'_> {
     }
 
     fn new_mount(&mut self, kind: &str, source: Option<&str>, options: &Options, dest: Inside, field: String) -> Result<()> {
-        let c = |text: &str| {
-            CString::new(text).map_err(|_| Error::config(field.clone(), format!("{text:?} holds a NUL byte")))
-        };
+        let c = |text: &str| CString::new(text).map_err(|_| Error::config(field.clone(), format!("{text:?} holds a NUL byte")));
         let mut params = Vec::new();
         if let Some(source) = source.filter(|s| !s.is_empty()) {
             params.push((c("source")?, Some(c(source)?)));
@@ -311,7 +309,10 @@ fn check_proc(dest: &Inside, field: &str, kind: &str, bind: bool) -> Result<()> 
         return Err(Error::config(field, format!("type {kind:?} on /proc: only proc, or a bind of one, may go there")));
     }
     if dest.is_within("/proc") && !PROC_FILES.contains(&dest.as_str()) {
-        return Err(Error::config(field, "destination is inside /proc, which only linux.maskedPaths and readonlyPaths may cover"));
+        return Err(Error::config(
+            field,
+            "destination is inside /proc, which only linux.maskedPaths and readonlyPaths may cover",
+        ));
     }
     Ok(())
 }

@@ -22,7 +22,8 @@ pub(super) fn perform(duties: &Duties, pid: i32, proc: BorrowedFd<'_>) -> Result
     }
     for (resource, limit) in &duties.limits {
         let name = RLIMITS[*resource as usize];
-        prlimit(pid, *resource, Some(limit)).at("process.rlimits", || format!("prlimit({name}, {}, {})", limit.soft, limit.hard))?;
+        prlimit(pid, *resource, Some(limit))
+            .at("process.rlimits", || format!("prlimit({name}, {}, {})", limit.soft, limit.hard))?;
     }
     if let Some(adj) = duties.oom_score_adj {
         write(proc, pid, "oom_score_adj", adj.to_string().as_bytes(), "process.oomScoreAdj")
@@ -39,6 +40,7 @@ pub(super) fn write(proc: BorrowedFd<'_>, pid: i32, file: &str, value: &[u8], fi
     let path = format!("{pid}/{file}");
     let fd = rustix::fs::openat(proc, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
     let fd = fd.at(field, || format!("open(\"/proc/{path}\")"))?;
-    rustix::io::write(&fd, value).at(field, || format!("write(\"/proc/{path}\", {:?})", String::from_utf8_lossy(value).trim()))?;
+    rustix::io::write(&fd, value)
+        .at(field, || format!("write(\"/proc/{path}\", {:?})", String::from_utf8_lossy(value).trim()))?;
     Ok(())
 }

@@ -175,7 +175,10 @@ fn watch(
         Err(error) => {
             let _ = sys::signal::pidfd_send(child.pidfd.as_fd(), libc::SIGKILL);
             if !options.reparent {
-                let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(child.pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);
+                let _ = rustix::process::waitid(
+                    rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
+                    rustix::process::WaitIdOptions::EXITED,
+                );
             }
             Err(error)
         }
@@ -251,7 +254,9 @@ pub fn start(
                 }
                 _ => {}
             },
-            Err(Errno::CONNRESET) => return Err(Error::failed("start", "the container's init ended before it executed the program")),
+            Err(Errno::CONNRESET) => {
+                return Err(Error::failed("start", "the container's init ended before it executed the program"));
+            }
             Err(errno) => return Err(Error::system("start", "recvmsg(init)", errno)),
         }
     }
@@ -273,7 +278,9 @@ fn died(child: &Child, reparent: bool) -> Error {
     let status = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     let how = match status {
         Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
-            (Some(libc::SIGKILL), _) => "init was killed (signal 9): if the memory limit is very small, it may be below what starting takes".into(),
+            (Some(libc::SIGKILL), _) => {
+                "init was killed (signal 9): if the memory limit is very small, it may be below what starting takes".into()
+            }
             (Some(signal), _) => format!("init was ended by signal {signal}"),
             (_, Some(code)) => format!("init exited with code {code} without a report"),
             _ => "init ended without a report".into(),
@@ -317,4 +324,3 @@ pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd
     }
     Message::decode(&bytes[..received.bytes]).map(|m| Some((m, fd))).ok_or(Errno::BADMSG)
 }
-

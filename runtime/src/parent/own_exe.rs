@@ -16,12 +16,16 @@ use crate::sys::process::{StringArray, execve_fd};
 
 const EXE: &std::ffi::CStr = c"/proc/self/exe";
 
-/// Executes this program again, from where it cannot be overwritten, with the same arguments. Returns if it runs from there
+/// Prepares this process for making others: see the parts. Executes this program again, from where it cannot be overwritten, with the same arguments. Returns if it runs from there
 /// already.
 ///
 /// # Errors
 /// Neither a mount nor a copy can be made.
 pub fn protect() -> Result<()> {
+    // Our children are ours to reap, whatever our caller ignores; and nobody may look into us or into what we become in a
+    // container (CVE-2016-9962). execve gives the program its own mark.
+    crate::sys::signal::reset(libc::SIGCHLD);
+    let _ = crate::sys::process::prctl(libc::PR_SET_DUMPABLE, 0, 0);
     if is_protected()? {
         return Ok(());
     }
@@ -55,7 +59,8 @@ fn read_only_mount() -> Result<OwnedFd, Errno> {
 fn sealed_copy() -> Result<OwnedFd, Errno> {
     // MFD_EXEC: Linux 6.3; without it vm.memfd_noexec decides.
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let copy = rustix::fs::memfd_create(c"rrun", flags | MemfdFlags::EXEC).or_else(|_| rustix::fs::memfd_create(c"rrun", flags))?;
+    let copy =
+        rustix::fs::memfd_create(c"rrun", flags | MemfdFlags::EXEC).or_else(|_| rustix::fs::memfd_create(c"rrun", flags))?;
     let own = rustix::fs::open(EXE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     while rustix::fs::sendfile(&copy, &own, None, 1 << 30)? > 0 {}
     rustix::fs::fcntl_add_seals(&copy, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;

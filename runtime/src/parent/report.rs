@@ -10,7 +10,10 @@ use crate::plan::{InitPlan, Op};
 /// The error behind a FAILED message.
 pub fn failed_step(message: &Message, init: &InitPlan) -> Error {
     let Some(step) = init.steps.get(usize::from(message.step)) else {
-        return Error::failed("create", format!("init reported a failure of step {}, which the plan does not have", message.step));
+        return Error::failed(
+            "create",
+            format!("init reported a failure of step {}, which the plan does not have", message.step),
+        );
     };
     let call = NAMES.get(usize::from(message.call)).copied().unwrap_or("?");
     let errno = message.errno();
@@ -59,7 +62,10 @@ fn program_error(name: String, errno: Errno, searching: bool) -> Error {
             let why = "no such file or directory: the file is there, but the interpreter or loader that it names is not".into();
             Error::CommandNotFound { program: name, why }
         }
-        Errno::NOEXEC => Error::CommandNotExecutable { program: name, why: "exec format error: not a program of this machine's kind, or a script without #!".into() },
+        Errno::NOEXEC => Error::CommandNotExecutable {
+            program: name,
+            why: "exec format error: not a program of this machine's kind, or a script without #!".into(),
+        },
         errno => Error::CommandNotExecutable { program: name, why: words(errno) },
     }
 }
@@ -67,18 +73,24 @@ fn program_error(name: String, errno: Errno, searching: bool) -> Error {
 /// What to do about failures whose errno does not say.
 fn hint(op: &Op, call: &str, errno: Errno) -> Option<&'static str> {
     match (op, call, errno) {
-        (Op::Mount(_), "openat2", Errno::LOOP) => Some("the destination goes through a symbolic link, which is refused for proc and sysfs"),
+        (Op::Mount(_), "openat2", Errno::LOOP) => Some(
+            "must be mounted on ordinary directory: the destination goes through a symbolic link, which is refused for proc and sysfs",
+        ),
         (Op::Mount(_) | Op::Bind { .. }, "move_mount", Errno::NOTDIR) => {
             Some("one of source and destination is a directory and the other is not")
         }
         (Op::Mount(_), "fsopen", Errno::NODEV) => Some("this kernel has no such file system"),
-        (Op::Mount(_), "fsconfig", Errno::PERM) => Some("a user namespace may mount it only with a namespace of its own that goes with it"),
+        (Op::Mount(_), "fsconfig", Errno::PERM) => {
+            Some("a user namespace may mount it only with a namespace of its own that goes with it")
+        }
         (Op::Limits { .. }, _, Errno::PERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Op::ProcSelf { .. }, "write", Errno::ACCESS) => Some("lowering oom_score_adj needs CAP_SYS_RESOURCE"),
         (Op::Console { .. }, "open(/dev/pts/ptmx)", _) => Some("a terminal needs a mount of type devpts on /dev/pts"),
         (Op::Affinity { .. }, _, Errno::INVAL) => Some("none of these CPUs is in the container's cpuset"),
         (Op::Join { .. }, "setns", Errno::INVAL) => Some("the file is not a namespace of this kind"),
-        (_, "mkdirat" | "openat2" | "mknodat", Errno::ROFS) => Some("the root file system is read-only and lacks this path: make it there"),
+        (_, "mkdirat" | "openat2" | "mknodat", Errno::ROFS) => {
+            Some("the root file system is read-only and lacks this path: make it there")
+        }
         _ => None,
     }
 }

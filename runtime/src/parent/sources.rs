@@ -67,7 +67,10 @@ pub fn open_rootfs(path: &Path) -> Result<OwnedFd> {
 fn root_tree(plan: &Plan) -> Result<OwnedFd> {
     let dir = open_rootfs(&plan.rootfs)?;
     let field = format!("root.path ({})", plan.rootfs.display());
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = rustix::mount::open_tree(&dir, c"", flags).map_err(|errno| {
         let error = Error::system(&field, format!("open_tree({:?})", plan.rootfs), errno);
         if errno == Errno::PERM { error.hint("rrun needs CAP_SYS_ADMIN: run it as root") } else { error }
@@ -90,15 +93,17 @@ fn open_tree(tree: &Tree, idmaps: &mut IdMaps) -> Result<OpenTree> {
         Some(MustBe::Proc) => {
             let magic = rustix::fs::fstatfs(&fd).at(&tree.field, || call("fstatfs"))?.f_type;
             if magic != libc::PROC_SUPER_MAGIC {
-                return Err(Error::config(&tree.field, format!("source {:?} is not a procfs; nothing else may cover /proc", tree.path)));
+                return Err(Error::config(
+                    &tree.field,
+                    format!("source {:?} is not a procfs; nothing else may cover /proc", tree.path),
+                ));
             }
         }
-        Some(MustBe::Node(kind, device)) => {
-            if stat.st_mode & libc::S_IFMT != kind || stat.st_rdev != device {
-                let wanted = format!("{}:{}", libc::major(device), libc::minor(device));
-                let problem = format!("{:?} on the host is not the device {wanted}, and a user namespace cannot make one", tree.path);
-                return Err(Error::config(&tree.field, problem));
-            }
+        Some(MustBe::Node(kind, device)) if stat.st_mode & libc::S_IFMT == kind && stat.st_rdev == device => {}
+        Some(MustBe::Node(_, device)) => {
+            let wanted = format!("{}:{}", libc::major(device), libc::minor(device));
+            let problem = format!("{:?} on the host is not the device {wanted}, and a user namespace cannot make one", tree.path);
+            return Err(Error::config(&tree.field, problem));
         }
     }
     if let Some(idmap) = &tree.idmap {
@@ -127,7 +132,9 @@ impl IdMaps {
             return Ok(self.made[at].1.as_fd());
         }
         let fd = match source {
-            IdMapSource::Path(path) => rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(field, || format!("open({path:?})"))?,
+            IdMapSource::Path(path) => {
+                rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(field, || format!("open({path:?})"))?
+            }
             IdMapSource::Mappings(uids, gids) => mapping_namespace(uids, gids, field)?,
         };
         self.made.push((source.clone(), fd));
@@ -151,7 +158,8 @@ fn mapping_namespace(uids: &[IdMapping], gids: &[IdMapping], field: &str) -> Res
         .and_then(|()| write(proc.as_fd(), pid, "gid_map", map_text(gids).as_bytes(), field))
         .and_then(|()| {
             let path = format!("{pid}/ns/user");
-            rustix::fs::openat(&proc, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(field, || format!("open(\"/proc/{path}\")"))
+            rustix::fs::openat(&proc, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .at(field, || format!("open(\"/proc/{path}\")"))
         });
     drop(theirs);
     let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);

@@ -12,11 +12,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{Child, Options};
 use crate::error::{Context as _, Error, Result};
-use crate::init::{self, Context};
-use crate::plan::{InitPlan, Namespaces};
+use crate::init::{self, Context, Gate};
+use crate::plan::{InitPlan, Namespaces, Op};
 use crate::spec::config::NamespaceKind;
 use crate::sys::clone::{CLONE_CLEAR_SIGHAND, CLONE_NEWTIME, CloneArgs, clone3, setns};
-use crate::sys::process::{close, exit_now};
+use crate::sys::process::exit_now;
 
 /// What to clone.
 pub(super) struct Request<'a> {
@@ -40,7 +40,8 @@ pub(super) fn late_flags(namespaces: &Namespaces, into_cgroup: bool) -> u64 {
 
 /// The socket pair between us and init: ours, and init's.
 pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("create", || "socketpair".into())
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .at("create", || "socketpair".into())
 }
 
 /// Clones, and runs init in the child.
@@ -50,13 +51,18 @@ pub(super) fn spawn(request: &Request<'_>, plan: &InitPlan, context: &Context<'_
         Some((namespaces, files)) if !stage => join_pid_namespace(namespaces, files, request.proc)?,
         _ => None,
     };
-    let flags = request.flags & !request.late | CLONE_CLEAR_SIGHAND | if request.options.reparent { libc::CLONE_PARENT as u64 } else { 0 };
+    let flags = request.flags & !request.late
+        | CLONE_CLEAR_SIGHAND
+        | if request.options.reparent { libc::CLONE_PARENT as u64 } else { 0 };
     let args = CloneArgs { flags, cgroup: request.options.cgroup };
+    let keep = needed(context);
+    let kept_fds = plan.steps.iter().find_map(|s| if let Op::Disinherit { keep_fds } = s.op { Some(keep_fds) } else { None });
     let cloned = if stage {
-        through_stage(request, &args, plan, context, ours.as_raw_fd())
+        through_stage(request, &args, plan, context, (&keep, kept_fds.unwrap_or(0)))
     } else {
         let init = || {
-            close(ours.as_raw_fd());
+            // What else we have open is none of the container's business (CVE-2016-9962, CVE-2024-21626).
+            let _ = init::close_gaps(&keep, kept_fds.unwrap_or(0));
             init::run(plan, context)
         };
         clone3(&args, init).map_err(|errno| clone_error(errno, request))
@@ -66,6 +72,20 @@ pub(super) fn spawn(request: &Request<'_>, plan: &InitPlan, context: &Context<'_
     }
     let (pid, pidfd) = cloned?;
     Ok(Child { pid, pidfd, socket: ours })
+}
+
+/// Every descriptor that init works with, sorted.
+fn needed(context: &Context<'_>) -> Vec<i32> {
+    let mut all = vec![context.socket.as_raw_fd(), context.proc.as_raw_fd()];
+    if let Gate::Listener(fd) = context.gate {
+        all.push(fd.as_raw_fd());
+    }
+    all.extend(context.root.iter().chain(&context.target).map(|fd| fd.as_raw_fd()));
+    all.extend(context.trees.iter().map(|tree| tree.fd.as_raw_fd()));
+    all.extend(context.namespaces.iter().map(|fd| fd.as_raw_fd()));
+    all.extend(context.stdio.iter().flatten().map(|fd| fd.as_raw_fd()));
+    all.sort_unstable();
+    all
 }
 
 /// Children are born in a joined pid namespace; returns our own, to go back to.
@@ -78,7 +98,8 @@ fn join_pid_namespace(namespaces: &Namespaces, files: &[OwnedFd], proc: Borrowed
 }
 
 fn own_pid_namespace(proc: BorrowedFd<'_>) -> Result<OwnedFd> {
-    rustix::fs::openat(proc, c"self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at("create", || "open(\"/proc/self/ns/pid\")".into())
+    rustix::fs::openat(proc, c"self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .at("create", || "open(\"/proc/self/ns/pid\")".into())
 }
 
 /// Children are born in the pid namespace of the process behind `target`; returns our own.
@@ -94,7 +115,7 @@ fn through_stage(
     args: &CloneArgs<'_>,
     plan: &InitPlan,
     context: &Context<'_>,
-    ours: i32,
+    (keep, keep_fds): (&[i32], u32),
 ) -> Result<(i32, OwnedFd)> {
     let Some((namespaces, files)) = request.namespaces else { return Err(Error::failed("create", "no namespaces to join")) };
     // Others first, while we have our privileges over them; the user namespace last.
@@ -117,7 +138,7 @@ fn through_stage(
             }
         }
         let init = || {
-            close(ours);
+            let _ = init::close_gaps(keep, keep_fds);
             init::run(plan, context)
         };
         match clone3(&child_args, init) {
@@ -140,7 +161,8 @@ fn through_stage(
         (-1, pid) => {
             // Our own child (or our parent's), not reaped yet: the number cannot have been reused.
             let number = rustix::process::Pid::from_raw(pid).ok_or_else(|| Error::failed("create", "init has no pid"))?;
-            let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()).at("create", || format!("pidfd_open({pid})"))?;
+            let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())
+                .at("create", || format!("pidfd_open({pid})"))?;
             Ok((pid, pidfd))
         }
         (-2, errno) => Err(clone_error(Errno::from_raw_os_error(errno), request)),
@@ -152,7 +174,8 @@ fn through_stage(
 }
 
 fn clone_error(errno: Errno, request: &Request<'_>) -> Error {
-    let kinds: Vec<_> = NamespaceKind::ALL.iter().filter(|k| (request.flags & !request.late) & k.flag() != 0).map(|k| k.name()).collect();
+    let kinds: Vec<_> =
+        NamespaceKind::ALL.iter().filter(|k| (request.flags & !request.late) & k.flag() != 0).map(|k| k.name()).collect();
     let error = Error::system("linux.namespaces", format!("clone3({})", kinds.join(", ")), errno);
     match errno {
         Errno::NOSYS => error.hint("a seccomp profile around rrun forbids clone3: allow it"),

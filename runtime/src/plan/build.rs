@@ -56,7 +56,9 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
     check_config(config, linux, &namespaces)?;
     let (root_kind, root_recursive) = match linux.rootfs_propagation.as_str() {
         "" => (libc::MS_SLAVE, true),
-        word => propagation(word).ok_or_else(|| Error::config("linux.rootfsPropagation", format!("unknown propagation {word:?}")))?,
+        word => {
+            propagation(word).ok_or_else(|| Error::config("linux.rootfsPropagation", format!("unknown propagation {word:?}")))?
+        }
     };
     let shared = root_kind == libc::MS_SHARED;
     let userns = namespaces.has(NamespaceKind::User);
@@ -106,8 +108,8 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
     }
     step("create", Op::NewSession);
     if !request.no_new_keyring {
-        // A container without a user namespace of its own lets its keyring's possessor and owner search it; with one, possessor only.
-        let permissions = if userns { 0x3f01_0000 | 0x0008_0000 } else { 0x3f09_0000 };
+        // linux/keyctl.h: the possessor may do all, the user view and search.
+        let permissions = 0x3f09_0000;
         let name = CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
         step("create", Op::Keyring { name, permissions });
     }
@@ -116,7 +118,11 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
     let new_mount_ns = namespaces.is_new(NamespaceKind::Mount);
     if new_mount_ns {
         step("linux.namespaces (mount)", Op::Isolate);
-        step("root.path", Op::AttachRoot);
+        // createContainer hooks look for it under its own name; otherwise no path to it has to be searched, which the container's
+        // root user might not be allowed to do.
+        let rootfs = request.bundle.join(&root.path);
+        let at = if request.container_hooks { rootfs.to_string_lossy().into_owned() } else { "/".into() };
+        step("root.path", Op::AttachRoot { at: CString::new(at).unwrap_or_default() });
     } else {
         let path = CString::new(root.path.as_str()).map_err(|_| Error::config("root.path", "holds a NUL byte"))?;
         step("root.path", Op::OpenRoot { path });
@@ -166,6 +172,9 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
         step("root.readonly", Op::RootReadonly);
     }
 
+    let mut step = |field: &str, op: Op| builder.steps.push(Step { field: field.into(), op });
+    step("create", Op::Release { keep_fds: request.keep_fds });
+
     // The process itself.
     attribute_steps(process, &checked, &around, &mut builder.steps)?;
     let mut step = |field: &str, op: Op| builder.steps.push(Step { field: field.into(), op });
@@ -209,6 +218,9 @@ fn check_config(config: &Config, linux: &Linux, namespaces: &Namespaces) -> Resu
         if !namespaces.has(NamespaceKind::Uts) {
             return Err(Error::config(field, "given, but linux.namespaces has no uts namespace: it would change the host's"));
         }
+        if name.contains('\0') {
+            return Err(Error::config(field, "holds a NUL byte"));
+        }
         if name.len() > 64 {
             return Err(Error::config(field, format!("has {} bytes; the kernel takes 64", name.len())));
         }
@@ -219,7 +231,12 @@ fn check_config(config: &Config, linux: &Linux, namespaces: &Namespaces) -> Resu
     }
     for (name, device) in &linux.net_devices {
         for name in std::iter::once(name).chain(&device.name) {
-            let bad = name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(['/', ':', '%']) || name.contains(char::is_whitespace);
+            let bad = name.is_empty()
+                || name.len() > 15
+                || name == "."
+                || name == ".."
+                || name.contains(['/', ':', '%'])
+                || name.contains(char::is_whitespace);
             if bad {
                 return Err(Error::config(format!("linux.netDevices.{name}"), "is not the name of a network device"));
             }
@@ -284,7 +301,12 @@ pub struct ExecRequest {
 ///
 /// # Errors
 /// The first field of the process that is wrong, or that this host cannot do.
-pub fn build_exec(process: &Process, facts: &Facts, request: &ExecRequest, warnings: &mut Vec<String>) -> Result<(InitPlan, Duties)> {
+pub fn build_exec(
+    process: &Process,
+    facts: &Facts,
+    request: &ExecRequest,
+    warnings: &mut Vec<String>,
+) -> Result<(InitPlan, Duties)> {
     let around = Surroundings { facts, userns: request.userns, maps: None, filter: request.filter.clone() };
     let checked = check(process, &around, warnings)?;
     let mut duties = Duties::default();
@@ -308,6 +330,7 @@ pub fn build_exec(process: &Process, facts: &Facts, request: &ExecRequest, warni
     label_steps(process, facts, &mut steps)?;
     let mut step = |field: &str, op: Op| steps.push(Step { field: field.into(), op });
     step("exec", Op::JoinProcess { flags: request.namespaces });
+    step("exec", Op::Release { keep_fds: request.keep_fds });
     if request.userns {
         step("exec", Op::BecomeRoot { set_groups: true });
     }

@@ -19,14 +19,20 @@ impl Display for Op {
             Op::BecomeRoot { .. } => write!(f, "become user 0 and group 0 of the user namespace"),
             Op::UnshareTime { offsets } => {
                 write!(f, "new time namespace")?;
-                if offsets.is_empty() { Ok(()) } else { write!(f, ": {}", String::from_utf8_lossy(offsets).trim().replace('\n', ", ")) }
+                if offsets.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {}", String::from_utf8_lossy(offsets).trim().replace('\n', ", "))
+                }
             }
             Op::UnshareCgroup => write!(f, "new cgroup namespace, rooted at the container's cgroup"),
             Op::NewSession => write!(f, "new session"),
             Op::Keyring { name, .. } => write!(f, "new session keyring {}", name.to_string_lossy()),
             Op::Isolate => write!(f, "make all mounts slaves of the host's"),
-            Op::AttachRoot => write!(f, "attach the root file system on top of /"),
-            Op::OpenRoot { path } => write!(f, "open the root file system {} in the joined mount namespace", path.to_string_lossy()),
+            Op::AttachRoot { at } => write!(f, "attach the root file system on top of {}", at.to_string_lossy()),
+            Op::OpenRoot { path } => {
+                write!(f, "open the root file system {} in the joined mount namespace", path.to_string_lossy())
+            }
             Op::Mount(mount) => {
                 write!(f, "mount {} on {}", mount.kind.to_string_lossy(), mount.dest.as_str())?;
                 let params = mount.params.iter().map(|(key, value)| match value {
@@ -41,7 +47,12 @@ impl Display for Op {
             }
             Op::Bind { dest, source, .. } => write!(f, "bind {source} on {}", dest.as_str()),
             Op::Remount { dest, changes } => {
-                write!(f, "change the mount {}: {}", dest.as_str(), changes.iter().map(change_words).collect::<Vec<_>>().join(", "))
+                write!(
+                    f,
+                    "change the mount {}: {}",
+                    dest.as_str(),
+                    changes.iter().map(change_words).collect::<Vec<_>>().join(", ")
+                )
             }
             Op::Node { path, kind, mode, device, uid, gid } => {
                 let letter = match *kind {
@@ -70,15 +81,23 @@ impl Display for Op {
             Op::Hostname { name } => write!(f, "set the host name {name}"),
             Op::Domainname { name } => write!(f, "set the domain name {name}"),
             Op::Sysctl { path, value } => write!(f, "write {} to /proc/sys/{}", value.to_string_lossy(), path.to_string_lossy()),
-            Op::ProcSelf { file, value } => write!(f, "write {} to /proc/self/{}", value.to_string_lossy(), file.to_string_lossy()),
+            Op::ProcSelf { file, value } => {
+                write!(f, "write {} to /proc/self/{}", value.to_string_lossy(), file.to_string_lossy())
+            }
             Op::Limits { limits } => {
                 let number = |n: u64| if n == u64::MAX { "unlimited".to_owned() } else { n.to_string() };
-                let words: Vec<_> =
-                    limits.iter().map(|(r, l)| format!("{} {}:{}", &RLIMITS[*r as usize][7..], number(l.soft), number(l.hard))).collect();
+                let words: Vec<_> = limits
+                    .iter()
+                    .map(|(r, l)| format!("{} {}:{}", &RLIMITS[*r as usize][7..], number(l.soft), number(l.hard)))
+                    .collect();
                 write!(f, "set limits: {}", words.join(", "))
             }
             Op::Scheduler { attr } => {
-                write!(f, "schedule with policy {} nice {} priority {} flags {:#x}", attr.policy, attr.nice, attr.priority, attr.flags)?;
+                write!(
+                    f,
+                    "schedule with policy {} nice {} priority {} flags {:#x}",
+                    attr.policy, attr.nice, attr.priority, attr.flags
+                )?;
                 match (attr.runtime, attr.deadline, attr.period) {
                     (0, 0, 0) => Ok(()),
                     (runtime, deadline, period) => write!(f, " runtime {runtime} deadline {deadline} period {period} ns"),
@@ -97,6 +116,7 @@ impl Display for Op {
             Op::Chdir { path, last: false, .. } => write!(f, "enter {}", path.to_string_lossy()),
             Op::Chdir { path, .. } => write!(f, "make sure that {} is inside of the root", path.to_string_lossy()),
             Op::FindProgram => write!(f, "look for the program"),
+            Op::Release { .. } => write!(f, "close every descriptor of the host"),
             Op::WaitForStart => write!(f, "ready: wait for start"),
             Op::OwnStdio { uid } => write!(f, "give the standard streams to user {uid}"),
             Op::Seccomp => write!(f, "load the system call filter"),
@@ -213,7 +233,9 @@ impl Plan {
             let text = String::from_utf8_lossy(offsets).trim().replace('\n', ", ");
             lines.push(("linux.timeOffsets".into(), format!("write {text} to /proc/PID/timens_offsets")));
         }
-        for (name, file, map) in [("linux.gidMappings", "gid_map", &duties.gid_map), ("linux.uidMappings", "uid_map", &duties.uid_map)] {
+        for (name, file, map) in
+            [("linux.gidMappings", "gid_map", &duties.gid_map), ("linux.uidMappings", "uid_map", &duties.uid_map)]
+        {
             if let Some(map) = map {
                 lines.push((name.into(), format!("write {} to /proc/PID/{file}", map.trim().replace('\n', ", "))));
             }
@@ -234,7 +256,9 @@ impl Plan {
 /// A mapping as `idmap 0:100000:65536`, gids after uids.
 fn idmap_words(map: &IdMap) -> String {
     let word = if map.recursive { "ridmap" } else { "idmap" };
-    let ranges = |all: &[IdMapping]| all.iter().map(|m| format!("{}:{}:{}", m.container_id, m.host_id, m.size)).collect::<Vec<_>>().join(" ");
+    let ranges = |all: &[IdMapping]| {
+        all.iter().map(|m| format!("{}:{}:{}", m.container_id, m.host_id, m.size)).collect::<Vec<_>>().join(" ")
+    };
     match &map.source {
         IdMapSource::Path(path) => format!("{word} of {path}"),
         IdMapSource::Mappings(uids, gids) => format!("{word} uids {} gids {}", ranges(uids), ranges(gids)),

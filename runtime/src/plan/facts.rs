@@ -43,7 +43,9 @@ impl Facts {
     /// Asks the kernel.
     pub fn gather() -> Facts {
         let hard = |pid: i32| -> [u64; 16] {
-            std::array::from_fn(|r| prlimit(pid, r as u32, None).or_else(|_| prlimit(0, r as u32, None)).map_or(u64::MAX, |l| l.hard))
+            std::array::from_fn(|r| {
+                prlimit(pid, r as u32, None).or_else(|_| prlimit(0, r as u32, None)).map_or(u64::MAX, |l| l.hard)
+            })
         };
         Facts {
             permitted: permitted(),

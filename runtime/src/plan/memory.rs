@@ -6,11 +6,19 @@ use crate::error::{Error, Result};
 use crate::spec::config::MemoryPolicy;
 
 /// Modes in the kernel's order: the index is the number (include/uapi/linux/mempolicy.h).
-pub const MODES: [&str; 7] =
-    ["MPOL_DEFAULT", "MPOL_PREFERRED", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"];
+pub const MODES: [&str; 7] = [
+    "MPOL_DEFAULT",
+    "MPOL_PREFERRED",
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+];
 
 /// Flags and their bits.
-pub const FLAGS: [(&str, u32); 3] = [("MPOL_F_NUMA_BALANCING", 1 << 13), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_STATIC_NODES", 1 << 15)];
+pub const FLAGS: [(&str, u32); 3] =
+    [("MPOL_F_NUMA_BALANCING", 1 << 13), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_STATIC_NODES", 1 << 15)];
 
 /// The step of a policy.
 ///
@@ -24,7 +32,10 @@ pub fn op(policy: &MemoryPolicy) -> Result<Op> {
     let mut value = number as u32;
     for flag in flags {
         let Some((_, bit)) = FLAGS.iter().find(|(name, _)| name == flag) else {
-            return Err(Error::config("linux.memoryPolicy.flags", format!("unknown flag {flag:?}; known are {}", FLAGS.map(|f| f.0).join(", "))));
+            return Err(Error::config(
+                "linux.memoryPolicy.flags",
+                format!("unknown flag {flag:?}; known are {}", FLAGS.map(|f| f.0).join(", ")),
+            ));
         };
         value |= bit;
     }

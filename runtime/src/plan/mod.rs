@@ -20,10 +20,10 @@ pub use facts::Facts;
 pub use namespaces::Namespaces;
 
 use crate::caps::Sets;
-use crate::sys::seccomp::SockFilter;
 use crate::spec::config::{IdMapping, NamespaceKind};
 use crate::sys::mount::MountAttr;
 use crate::sys::process::{Limit, SchedAttr, StringArray};
+use crate::sys::seccomp::SockFilter;
 
 /// A path inside the container: absolute, without `.`, `..` or double slashes. It is resolved by openat2(2) inside the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,8 +156,8 @@ pub enum Op {
     Keyring { name: CString, permissions: u32 },
     /// Nothing that is mounted from here on reaches the host: all mounts become slaves.
     Isolate,
-    /// The root tree goes on top of `/`.
-    AttachRoot,
+    /// The root tree goes on top of `/`, or where the bundle has it.
+    AttachRoot { at: CString },
     /// The root directory of a joined mount namespace.
     OpenRoot { path: CString },
     /// A new file system.
@@ -216,6 +216,9 @@ pub enum Op {
     Chdir { path: CString, create: bool, last: bool },
     /// Look for the program, so that a missing one is an error of `create`.
     FindProgram,
+    /// Close every descriptor but the parent's socket, the listener, the streams and the preserved ones: nothing of the host is
+    /// within reach of whoever may look into us from here on.
+    Release { keep_fds: u32 },
     /// Everything is prepared: say so and wait for `start`.
     WaitForStart,
     /// Owner of the standard streams.
@@ -333,7 +336,9 @@ mod tests {
 
     #[test]
     fn inside_paths_are_clean() {
-        for (given, clean) in [("/a//b/./c", "/a/b/c"), ("a/../../b", "/b"), ("/", "/"), ("", "/"), ("/..", "/"), ("/dev/", "/dev")] {
+        for (given, clean) in
+            [("/a//b/./c", "/a/b/c"), ("a/../../b", "/b"), ("/", "/"), ("", "/"), ("/..", "/"), ("/dev/", "/dev")]
+        {
             assert_eq!(Inside::new(given).unwrap().as_str(), clean, "{given}");
         }
         assert!(Inside::new("/a\0b").is_none());

@@ -133,7 +133,10 @@ pub fn check_mappings(config: &Config, linux: &Linux, namespaces: &Namespaces) -
         let _ = joined;
     } else if !namespaces.is_new(NamespaceKind::User) {
         if any && !config.mounts.iter().any(|m| m.options.iter().any(|o| o == "idmap" || o == "ridmap")) {
-            return Err(Error::config("linux.uidMappings", "given, but linux.namespaces has no user namespace: add one or remove the mappings"));
+            return Err(Error::config(
+                "linux.uidMappings",
+                "given, but linux.namespaces has no user namespace: add one or remove the mappings",
+            ));
         }
         return Ok(());
     }
@@ -167,7 +170,11 @@ pub fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Option<Vec
         return Ok(None);
     }
     if !namespaces.is_new(NamespaceKind::Time) {
-        let what = if namespaces.has(NamespaceKind::Time) { "joins one by path, whose offsets are fixed" } else { "has no time namespace" };
+        let what = if namespaces.has(NamespaceKind::Time) {
+            "joins one by path, whose offsets are fixed"
+        } else {
+            "has no time namespace"
+        };
         return Err(Error::config("linux.timeOffsets", format!("given, but linux.namespaces {what}")));
     }
     let mut text = String::new();
@@ -202,11 +209,15 @@ mod tests {
 
     #[test]
     fn mappings_must_cover_root_and_not_overflow() {
-        let l = linux(r#"{"namespaces":[{"type":"user"}],"uidMappings":[{"containerID":1,"hostID":0,"size":1}],"gidMappings":[{"containerID":0,"hostID":0,"size":1}]}"#);
+        let l = linux(
+            r#"{"namespaces":[{"type":"user"}],"uidMappings":[{"containerID":1,"hostID":0,"size":1}],"gidMappings":[{"containerID":0,"hostID":0,"size":1}]}"#,
+        );
         let ns = Namespaces::read(&l).unwrap();
         let e = check_mappings(&Config::default(), &l, &ns).unwrap_err();
         assert!(e.to_string().starts_with("linux.uidMappings: container id 0"), "{e}");
-        let l = linux(r#"{"namespaces":[{"type":"user"}],"uidMappings":[{"containerID":0,"hostID":4294967295,"size":2}],"gidMappings":[{"containerID":0,"hostID":0,"size":1}]}"#);
+        let l = linux(
+            r#"{"namespaces":[{"type":"user"}],"uidMappings":[{"containerID":0,"hostID":4294967295,"size":2}],"gidMappings":[{"containerID":0,"hostID":0,"size":1}]}"#,
+        );
         assert!(check_mappings(&Config::default(), &l, &ns).is_err());
     }
 
@@ -214,7 +225,9 @@ mod tests {
     fn offsets_need_a_new_time_namespace() {
         let l = linux(r#"{"timeOffsets":{"monotonic":{"secs":5}}}"#);
         assert!(time_offsets(&l, &Namespaces::read(&l).unwrap()).is_err());
-        let l = linux(r#"{"namespaces":[{"type":"time"}],"timeOffsets":{"monotonic":{"secs":5},"boottime":{"secs":-1,"nanosecs":7}}}"#);
+        let l = linux(
+            r#"{"namespaces":[{"type":"time"}],"timeOffsets":{"monotonic":{"secs":5},"boottime":{"secs":-1,"nanosecs":7}}}"#,
+        );
         let text = time_offsets(&l, &Namespaces::read(&l).unwrap()).unwrap().unwrap();
         assert_eq!(text, b"boottime -1 7\nmonotonic 5 0\n");
     }

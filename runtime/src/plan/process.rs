@@ -53,6 +53,11 @@ pub fn check(process: &Process, around: &Surroundings<'_>, warnings: &mut Vec<St
     if !process.cwd.starts_with('/') {
         return Err(Error::config("process.cwd", format!("{:?} is not an absolute path", process.cwd)));
     }
+    let ids = [("uid", &process.user.uid), ("gid", &process.user.gid)];
+    let groups = process.user.additional_gids.iter().map(|gid| ("additionalGids", gid));
+    if let Some((name, _)) = ids.into_iter().chain(groups).find(|(_, id)| **id == u32::MAX) {
+        return Err(Error::config(format!("process.user.{name}"), "4294967295 means \"no id\" to the kernel; it cannot be one"));
+    }
     if let Some((uids, gids)) = around.maps {
         let user = &process.user;
         if !is_mapped(uids, user.uid) {
@@ -157,7 +162,8 @@ pub fn attribute_steps(process: &Process, checked: &Checked, around: &Surroundin
     let (class, priority) = match &process.io_priority {
         Some(io) => {
             let class = ["IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"].iter().position(|c| *c == io.class);
-            let class = class.ok_or_else(|| Error::config("process.ioPriority.class", format!("unknown class {:?}", io.class)))?;
+            let class =
+                class.ok_or_else(|| Error::config("process.ioPriority.class", format!("unknown class {:?}", io.class)))?;
             let priority = u32::try_from(io.priority).ok().filter(|p| *p <= 7);
             let priority = priority.ok_or_else(|| Error::config("process.ioPriority.priority", "is not from 0 to 7"))?;
             (class as u32 + 1, priority)
@@ -247,9 +253,7 @@ pub fn label_steps(process: &Process, facts: &Facts, steps: &mut Vec<Step>) -> R
 pub fn final_steps(process: &Process, checked: &Checked, around: &Surroundings<'_>, keep_fds: u32, steps: &mut Vec<Step>) {
     let user = &process.user;
     let mut add = |field: &str, op: Op| steps.push(Step { field: field.into(), op });
-    if !process.terminal {
-        add("process.user", Op::OwnStdio { uid: user.uid });
-    }
+    add("process.user", Op::OwnStdio { uid: user.uid });
     // Without no_new_privs the filter needs CAP_SYS_ADMIN: before the drop. With it: last of all.
     if process.no_new_privileges {
         add("process.noNewPrivileges", Op::NoNewPrivileges);
@@ -302,7 +306,11 @@ pub fn c_string(field: &str, text: &str) -> Result<CString> {
 }
 
 fn c_strings<S: AsRef<str>>(field: &str, texts: &[S]) -> Result<Vec<CString>> {
-    texts.iter().enumerate().map(|(i, t)| CString::new(t.as_ref()).map_err(|_| Error::config(format!("{field}[{i}]"), "holds a NUL byte"))).collect()
+    texts
+        .iter()
+        .enumerate()
+        .map(|(i, t)| CString::new(t.as_ref()).map_err(|_| Error::config(format!("{field}[{i}]"), "holds a NUL byte")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -334,7 +342,10 @@ mod tests {
             (r#"{"args":[],"cwd":"/"}"#, "process.args: is empty"),
             (r#"{"args":["a"],"cwd":"tmp"}"#, "process.cwd: \"tmp\" is not"),
             (r#"{"args":["a\u0000b"],"cwd":"/"}"#, "process.args[0]: holds a NUL"),
-            (r#"{"args":["a"],"cwd":"/","rlimits":[{"type":"RLIMIT_X","soft":1,"hard":1}]}"#, "process.rlimits[0] (RLIMIT_X): unknown"),
+            (
+                r#"{"args":["a"],"cwd":"/","rlimits":[{"type":"RLIMIT_X","soft":1,"hard":1}]}"#,
+                "process.rlimits[0] (RLIMIT_X): unknown",
+            ),
             (r#"{"args":["a"],"cwd":"/","rlimits":[{"type":"RLIMIT_NOFILE","soft":2,"hard":1}]}"#, "soft limit 2 is above"),
         ] {
             let e = checked(json).unwrap_err().to_string();
@@ -379,7 +390,7 @@ mod tests {
             let at = |wanted: fn(&Op) -> bool| steps.iter().position(|s| wanted(&s.op)).unwrap();
             let (filter, drop) = (at(|o| matches!(o, Op::Seccomp)), at(|o| matches!(o, Op::Capabilities { .. })));
             assert_eq!(filter < drop, before);
-            assert_eq!(matches!(steps[steps.len() - 1].op, Op::Execute), true);
+            assert!(matches!(steps[steps.len() - 1].op, Op::Execute));
         }
     }
 }

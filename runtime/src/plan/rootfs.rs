@@ -17,7 +17,18 @@ pub fn sysctls(linux: &Linux, namespaces: &Namespaces, steps: &mut Vec<Step>) ->
         // sysctl(8): the first separator decides which of `.` and `/` separates; the other then stands for itself.
         let path: String = match name.find(['.', '/']) {
             Some(at) if name.as_bytes()[at] == b'/' => name.clone(),
-            _ => name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect(),
+            _ => name
+                .chars()
+                .map(|c| {
+                    if c == '.' {
+                        '/'
+                    } else if c == '/' {
+                        '.'
+                    } else {
+                        c
+                    }
+                })
+                .collect(),
         };
         if path.is_empty() || path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
             return Err(Error::config(field, "is not the name of a kernel parameter"));
@@ -64,6 +75,9 @@ fn owner(path: &str) -> Option<NamespaceKind> {
 pub fn covered_paths(linux: &Linux, steps: &mut Vec<Step>) -> Result<()> {
     let mut cover = |name: &str, paths: &[String], op: fn(Inside) -> Op| {
         for (i, path) in paths.iter().enumerate() {
+            if paths[..i].contains(path) {
+                continue; // once is enough
+            }
             let field = format!("linux.{name}[{i}] ({path})");
             match Inside::new(path).filter(|p| path.starts_with('/') && !p.is_root()) {
                 Some(path) => steps.push(Step { field, op: op(path) }),

@@ -48,7 +48,10 @@ mod tests {
     #[test]
     fn flags_have_names() {
         assert_eq!(flag_names(0), [""; 0]);
-        assert_eq!(flag_names(sys::FLAG_LOG | sys::FLAG_NEW_LISTENER), ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_NEW_LISTENER"]);
+        assert_eq!(
+            flag_names(sys::FLAG_LOG | sys::FLAG_NEW_LISTENER),
+            ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_NEW_LISTENER"]
+        );
     }
 
     #[test]

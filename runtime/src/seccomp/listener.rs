@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, sendmsg,
-    socket_with, sockopt,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
+    sendmsg, socket_with, sockopt,
 };
 use serde::Serialize;
 
@@ -52,7 +52,8 @@ pub fn send_listener(
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).at(FIELD, || "socket(AF_UNIX)".into())?;
     // Bounds connect(2) as well, which waits while the agent's queue is full.
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE)).at(FIELD, || "setsockopt(SO_SNDTIMEO)".into())?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))
+        .at(FIELD, || "setsockopt(SO_SNDTIMEO)".into())?;
     connect(&socket, &address).at(FIELD, what).map_err(|e| e.hint("is the seccomp agent running?"))?;
 
     let what = || format!("sendmsg({listener_path:?}, {} bytes, seccompFd)", text.len());

@@ -93,6 +93,11 @@ pub fn compile_for(section: &Seccomp, options: Options) -> Result<Program> {
     Ok(Program { filter, flags: profile.flags, uses_notify, warnings: profile.warnings })
 }
 
+/// The number of a system call, as `seccomp_data.nr` has it; none where the architecture lacks it.
+pub fn number(name: &str, arch: Arch) -> Option<u32> {
+    arch.number(names::lookup(name)?)
+}
+
 /// What an architecture does with one number.
 struct Point {
     number: u32,
@@ -157,7 +162,8 @@ impl Compiler<'_> {
         let default = self.graph.verdict(self.profile.default);
         let (points, highest) = self.points(arch)?;
         ranges.from(first, default);
-        let lets_through = matches!(self.profile.default & 0xffff_0000, profile::RET_ALLOW | profile::RET_LOG | profile::RET_TRACE);
+        let lets_through =
+            matches!(self.profile.default & 0xffff_0000, profile::RET_ALLOW | profile::RET_LOG | profile::RET_TRACE);
         let highest = highest.filter(|_| self.options.enosys && !lets_through);
         let enosys = self.graph.verdict(profile::RET_ERRNO | libc::ENOSYS as u32);
         for point in points {
@@ -206,19 +212,21 @@ impl Compiler<'_> {
 
     /// The rules of one number, in the order of the profile.
     fn rules(&mut self, said: &[(u64, Cow<Rule>, u16)], wide: bool, default: Id) -> Result<Id> {
-        let mut conditional: Vec<Cow<Rule>> = Vec::new();
+        let mut conditional: Vec<Cow<Rule>> = Vec::with_capacity(said.len());
+        // What the ABI compares of a condition; one without bits is always met.
+        let words = if wide { u64::MAX } else { u32::MAX.into() };
         for (_, rule, _) in said {
-            let idle = |c: &Condition| if wide { c.mask == 0 } else { c.mask as u32 == 0 };
-            if rule.conditions.iter().all(idle) {
-                return Ok(self.graph.verdict(rule.action));
-            }
-            conditional.push(match rule.conditions.iter().any(idle) {
-                true => {
-                    let conditions = rule.conditions.iter().copied().filter(|c| !idle(c)).collect();
-                    Cow::Owned(Rule { conditions, ..rule.as_ref().clone() })
+            conditional.push(match wide && rule.conditions.iter().all(|c| c.mask != 0) {
+                true => Cow::Borrowed(rule.as_ref()),
+                false => {
+                    let cut = |c: &Condition| Condition { mask: c.mask & words, value: c.value & words, ..*c };
+                    let conditions = rule.conditions.iter().map(cut).filter(|c| c.mask != 0).collect();
+                    Cow::Owned(Rule { conditions, ..*rule.as_ref() })
                 }
-                false => Cow::Borrowed(rule),
             });
+        }
+        if let Some(always) = conditional.iter().find(|rule| rule.conditions.is_empty()) {
+            return Ok(self.graph.verdict(always.action));
         }
         let conditional: Vec<&Rule> = conditional.iter().map(AsRef::as_ref).collect();
         let ordered = order::ordered(&conditional, wide, names::at(said[0].2))?;
@@ -311,12 +319,40 @@ fn key(number: u32, place: usize) -> u64 {
 fn multiplexed(arch: Arch, name: u16) -> Option<(u32, u64)> {
     // <linux/net.h> from 1 on, <linux/ipc.h>.
     const SOCKETCALL: [&str; 20] = [
-        "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send", "recv", "sendto",
-        "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4", "recvmmsg", "sendmmsg",
+        "socket",
+        "bind",
+        "connect",
+        "listen",
+        "accept",
+        "getsockname",
+        "getpeername",
+        "socketpair",
+        "send",
+        "recv",
+        "sendto",
+        "recvfrom",
+        "shutdown",
+        "setsockopt",
+        "getsockopt",
+        "sendmsg",
+        "recvmsg",
+        "accept4",
+        "recvmmsg",
+        "sendmmsg",
     ];
     const IPC: [(&str, u64); 12] = [
-        ("semop", 1), ("semget", 2), ("semctl", 3), ("semtimedop", 4), ("msgsnd", 11), ("msgrcv", 12), ("msgget", 13),
-        ("msgctl", 14), ("shmat", 21), ("shmdt", 22), ("shmget", 23), ("shmctl", 24),
+        ("semop", 1),
+        ("semget", 2),
+        ("semctl", 3),
+        ("semtimedop", 4),
+        ("msgsnd", 11),
+        ("msgrcv", 12),
+        ("msgget", 13),
+        ("msgctl", 14),
+        ("shmat", 21),
+        ("shmdt", 22),
+        ("shmget", 23),
+        ("shmctl", 24),
     ];
     if !arch.multiplexes() {
         return None;
@@ -336,4 +372,3 @@ fn of_operation(rule: &Rule, operation: u64) -> Rule {
     let others = rule.conditions.iter().copied().filter(|c| c.arg != 0);
     Rule { conditions: std::iter::once(first).chain(others).collect(), ..*rule }
 }
-

@@ -4,7 +4,9 @@
 //! keeps the rules of a call as a tree of comparisons. Siblings are ordered by higher argument (high word before low), then
 //! equality (EQ, NE, MASKED_EQ) before LE and LT before GE and GT, then by value, larger first (smaller first for LE and LT);
 //! comparisons that are the same one are one node, whose children come from all the rules that share it. A rule whose conditions
-//! are the beginning of another's shadows that one. Where libseccomp refuses a pair of rules, so do we.
+//! are the beginning of another's shadows that one. Where libseccomp refuses a pair of rules, so do we: with different actions
+//! they must not have the same conditions, and one with fewer must not come after the more special one; but rules that a third
+//! one makes idle do not count.
 
 use super::profile::{Compare, Condition, Rule};
 use crate::error::{Error, Result};
@@ -15,8 +17,8 @@ struct Step {
     // 2 * argument, + 1 for the high word.
     word: u8,
     node: Kind,
-    mask: u64,
-    value: u64,
+    mask: u32,
+    value: u32,
 }
 
 /// The comparisons that libseccomp tells apart; the others are these with their ways exchanged.
@@ -38,18 +40,16 @@ fn steps(c: &Condition, wide: bool) -> impl Iterator<Item = Step> {
     };
     // Of two words libseccomp first asks whether the high one is greater, for GE too.
     let high_node = if node == Kind::Ge { Kind::Gt } else { node };
-    let (mask, value) = (c.mask, c.value);
-    let high = Step { word: 2 * c.arg + 1, node: high_node, mask: mask >> 32, value: value >> 32 };
-    let low = Step { word: 2 * c.arg, node, mask: mask & 0xffff_ffff, value: value & 0xffff_ffff };
-    let (first, second) = if wide { (high, Some(low)) } else { (Step { word: 2 * c.arg, node, mask, value }, None) };
-    std::iter::once(first).chain(second)
+    let high = Step { word: 2 * c.arg + 1, node: high_node, mask: (c.mask >> 32) as u32, value: (c.value >> 32) as u32 };
+    let low = Step { word: 2 * c.arg, node, mask: c.mask as u32, value: c.value as u32 };
+    wide.then_some(high).into_iter().chain([low])
 }
 
 /// Greater goes first.
-fn rank(step: &Step, compare: Compare) -> (u8, u8, u64) {
+fn rank(step: &Step, compare: Compare) -> (u8, u8, u32) {
     match compare {
         Compare::Eq | Compare::Ne | Compare::MaskedEq => (step.word, 3, step.value),
-        Compare::Le | Compare::Lt => (step.word, 2, u64::MAX - step.value),
+        Compare::Le | Compare::Lt => (step.word, 2, u32::MAX - step.value),
         Compare::Ge | Compare::Gt => (step.word, 1, step.value),
     }
 }
@@ -80,12 +80,12 @@ pub fn ordered<'a>(rules: &[&'a Rule], wide: bool, name: &str) -> Result<Vec<&'a
         })
         .collect();
     let mut found = Vec::with_capacity(rules.len());
-    level(&mut paths, 0, name, &mut found)?;
+    level(&mut paths, 0, rules, name, &mut found)?;
     Ok(found)
 }
 
 /// Orders paths that are equal in their first `depth` steps.
-fn level<'a>(paths: &mut [Path<'a>], depth: usize, name: &str, found: &mut Vec<&'a Rule>) -> Result<()> {
+fn level<'a>(paths: &mut [Path<'a>], depth: usize, all: &[&Rule], name: &str, found: &mut Vec<&'a Rule>) -> Result<()> {
     // A rule that ends here shadows all that begin with its conditions.
     let mut ends: Vec<usize> = Vec::new();
     let mut live: Vec<usize> = Vec::with_capacity(paths.len());
@@ -95,7 +95,10 @@ fn level<'a>(paths: &mut [Path<'a>], depth: usize, name: &str, found: &mut Vec<&
         match ends.iter().map(|&end| &paths[end]).find(|end| path.rule.conditions.starts_with(&end.rule.conditions)) {
             Some(by) => {
                 let refused = path.steps.len() == depth || by.seq > path.seq;
-                if refused && by.rule.action != path.rule.action {
+                if refused
+                    && by.rule.action != path.rule.action
+                    && ![by, path].iter().any(|p| idle(p.rule, &all[..by.seq.max(path.seq)]))
+                {
                     return Err(contradiction(by.rule, path.rule, name));
                 }
                 continue;
@@ -130,9 +133,18 @@ fn level<'a>(paths: &mut [Path<'a>], depth: usize, name: &str, found: &mut Vec<&
             .iter()
             .map(|&i| Path { rule: paths[i].rule, seq: paths[i].seq, steps: std::mem::take(&mut paths[i].steps) })
             .collect();
-        level(&mut below, depth + 1, name, found)?;
+        level(&mut below, depth + 1, all, name, found)?;
     }
     Ok(())
+}
+
+/// Whether one of these has the same action and asks for less.
+fn idle(rule: &Rule, among: &[&Rule]) -> bool {
+    among.iter().any(|other| {
+        other.action == rule.action
+            && other.conditions.len() < rule.conditions.len()
+            && other.conditions.iter().all(|c| rule.conditions.contains(c))
+    })
 }
 
 fn contradiction(a: &Rule, b: &Rule, name: &str) -> Error {

@@ -20,6 +20,13 @@ pub fn reset_all() {
     }
 }
 
+/// Puts one signal back to its default action: with SIGCHLD ignored the kernel would reap our children for us.
+pub fn reset(signal: i32) {
+    let default = [0u64; 4];
+    // SAFETY: as in `reset_all`.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0usize, 8usize) };
+}
+
 /// Blocks `signals` for this thread and returns a signalfd (close-on-exec, non-blocking) that reads them.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::io::{Errno, IoSlice};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{OptionalActions, OutputModes, Termios};
 
 use crate::error::{Context as _, Result};
 
@@ -16,14 +16,16 @@ use crate::error::{Context as _, Result};
 /// The socket cannot be reached.
 pub fn send_fd(socket: &str, flag: &str, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
     let call = |what: &str| format!("{what}({socket:?})");
-    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).at(flag, || call("socket"))?;
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .at(flag, || call("socket"))?;
     let address = SocketAddrUnix::new(socket).at(flag, || call("connect"))?;
     rustix::net::connect(&stream, &address).at(flag, || call("connect"))?;
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [fd];
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(&stream, &[IoSlice::new(name.as_bytes())], &mut control, SendFlags::NOSIGNAL).at(flag, || call("sendmsg"))?;
+    rustix::net::sendmsg(&stream, &[IoSlice::new(name.as_bytes())], &mut control, SendFlags::NOSIGNAL)
+        .at(flag, || call("sendmsg"))?;
     Ok(())
 }
 
@@ -46,11 +48,17 @@ impl Relay {
     pub fn new(master: OwnedFd) -> Result<Relay> {
         let flags = rustix::fs::fcntl_getfl(&master).at("terminal", || "fcntl(F_GETFL)".into())?;
         rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK).at("terminal", || "fcntl(F_SETFL)".into())?;
+        if let Ok(mut inner) = rustix::termios::tcgetattr(&master) {
+            inner.output_modes &= !OutputModes::ONLCR;
+            let _ = rustix::termios::tcsetattr(&master, OptionalActions::Now, &inner);
+        }
         let stdin = rustix::stdio::stdin();
         let saved = if rustix::termios::isatty(stdin) {
             let saved = rustix::termios::tcgetattr(stdin).at("terminal", || "tcgetattr(stdin)".into())?;
             let mut raw = saved.clone();
             raw.make_raw();
+            // The container's side does not make CR LF of LF, so that what is piped stays as it was written; ours does.
+            raw.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
             rustix::termios::tcsetattr(stdin, OptionalActions::Now, &raw).at("terminal", || "tcsetattr(stdin)".into())?;
             Some(saved)
         } else {
