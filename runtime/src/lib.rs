@@ -6,6 +6,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod check;
 pub mod cli;
 pub mod container;
 pub mod devices;

@@ -4,8 +4,8 @@
 use super::dbus::Value;
 use crate::error::{Error, Result};
 
-/// Start of the annotation's name.
-const PREFIX: &str = "org.systemd.property.";
+/// Start of the annotation's name; with the dot at its end that is how `rrun features` tells of it.
+pub const PREFIX: &str = "org.systemd.property.";
 
 /// The properties that `annotations` ask for. Other annotations are not looked at.
 ///

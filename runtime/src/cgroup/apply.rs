@@ -284,7 +284,7 @@ fn mkdir_error(path: &str, errno: Errno) -> Error {
 }
 
 /// An existing cgroup is taken over only if it is empty and not frozen (as runc does, 1.2 and later).
-fn refuse_used_v2(path: &str) -> Result<()> {
+pub(super) fn refuse_used_v2(path: &str) -> Result<()> {
     let events = format!("{path}/cgroup.events");
     let text = match file::read(&events) {
         Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
@@ -312,7 +312,7 @@ fn refuse_frozen_parent(dir: BorrowedFd<'_>, path: &str) -> Result<()> {
 }
 
 /// The same for a v1 hierarchy.
-fn refuse_used_v1(dir: &Dir) -> Result<()> {
+pub(super) fn refuse_used_v1(dir: &Dir) -> Result<()> {
     let path = dir.full();
     let mut pids = Vec::new();
     super::live::collect_pids(&path, &mut pids)?;
@@ -469,7 +469,7 @@ impl WriteFailed<'_> {
 }
 
 /// Why a file is not there, as far as the host tells.
-fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String {
+pub(super) fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String {
     let c = &*write.controller;
     if !dir.controllers.is_empty() {
         return match write.file.strip_prefix("hugetlb.") {

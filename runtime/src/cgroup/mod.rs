@@ -14,6 +14,7 @@
 mod annotation;
 mod apply;
 mod bpf;
+mod check;
 pub mod convert;
 mod dbus;
 mod devices;
@@ -35,6 +36,7 @@ mod writes;
 
 use serde::{Deserialize, Serialize};
 
+pub use annotation::PREFIX as PROPERTY_ANNOTATION;
 pub use apply::Created;
 pub use exec::{Join, SubCgroups};
 pub use host::{Hierarchy, Host, Layout, Unified};

@@ -167,7 +167,7 @@ pub fn known() -> Known {
     Known {
         mount_options: Some(mount::options::known().collect()),
         capabilities: Some(caps::all().into_iter().map(|c| c.to_string()).collect()),
-        cgroup: Some(Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true }),
+        cgroup: Some(Cgroup { v1: true, v2: true, systemd: true, systemd_user: false, rdma: true }),
         seccomp: Some(Seccomp {
             enabled: !seccomp.actions.is_empty(),
             actions: seccomp.actions,
@@ -185,7 +185,7 @@ pub fn known() -> Known {
         }),
         idmap: Some(true),
         net_devices: Some(false),
-        annotations: Vec::new(),
+        annotations: vec![crate::cgroup::PROPERTY_ANNOTATION],
     }
 }
 

@@ -55,6 +55,8 @@ static COMMANDS: &[(&Command, Run)] = &[
     (&resume::COMMAND, resume::run),
     (&update::COMMAND, update::run),
     (&delete::COMMAND, delete::run),
+    (&check::COMMAND, check::run),
+    (&explain::COMMAND, explain::run),
     (&spec::COMMAND, spec::run),
     (&features::COMMAND, features::run),
     (&completion::COMMAND, completion::run),
@@ -186,14 +188,7 @@ mod tests {
     use super::*;
 
     fn all_tables() -> Vec<&'static Command> {
-        let mut all: Vec<&Command> = commands().collect();
-        for lead in [&run::COMMAND, &create::COMMAND, &start::COMMAND, &exec::COMMAND, &check::COMMAND, &explain::COMMAND] {
-            if !all.iter().any(|c| c.name == lead.name) {
-                all.push(lead);
-            }
-        }
-        all.push(&GLOBALS);
-        all
+        commands().chain([&GLOBALS]).collect()
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::sys;
 
 pub use own_exe::protect;
 pub(crate) use report::failed_start;
-pub use sources::open_rootfs;
+pub use sources::{open_rootfs, try_sources};
 
 /// What a caller of [`create`] does at points of a container's birth. Each may block.
 pub trait Events {

@@ -43,6 +43,12 @@ impl Opened {
     }
 }
 
+/// Opens every source of a plan as [`super::create`] would, and closes it again: for `rrun check`.
+pub fn try_sources(plan: &Plan) -> Vec<Result<()>> {
+    let mut idmaps = IdMaps::default();
+    plan.trees.iter().map(|tree| open_tree(tree, &mut idmaps).map(drop)).collect()
+}
+
 /// Opens the root file system's directory.
 ///
 /// # Errors

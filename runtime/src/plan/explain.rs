@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Display};
 
-use super::{Op, Plan};
+use super::{IdMap, IdMapSource, MustBe, Op, Plan};
 use crate::caps;
 use crate::mount::options::{attr_words, propagation_word};
 use crate::plan::facts::RLIMITS;
+use crate::spec::config::{IdMapping, NamespaceKind};
 use crate::sys::mount::MountAttr;
 
 impl Display for Op {
@@ -96,7 +97,11 @@ impl Display for Op {
                     f,
                     "schedule with policy {} nice {} priority {} flags {:#x}",
                     attr.policy, attr.nice, attr.priority, attr.flags
-                )
+                )?;
+                match (attr.runtime, attr.deadline, attr.period) {
+                    (0, 0, 0) => Ok(()),
+                    (runtime, deadline, period) => write!(f, " runtime {runtime} deadline {deadline} period {period} ns"),
+                }
             }
             Op::IoPriority { class, priority } => write!(f, "set I/O class {class} priority {priority}"),
             Op::Affinity { mask } => {
@@ -186,42 +191,84 @@ fn change_words((recursive, attr): &(bool, MountAttr)) -> String {
 }
 
 impl Plan {
-    /// What the parent does before and right after the clone, line by line: (field, what).
-    pub fn parent_steps(&self) -> Vec<(String, String)> {
+    /// What the parent does up to the clone, line by line: (field, what).
+    pub fn steps_before_clone(&self) -> Vec<(String, String)> {
         let mut lines = Vec::new();
-        lines.push(("root.path".into(), format!("open and clone the tree {}", self.rootfs.display())));
+        for joined in &self.namespaces.joined {
+            lines.push((joined.field.clone(), format!("open {}", joined.path)));
+        }
+        if self.namespaces.is_new(NamespaceKind::Mount) {
+            let propagation = propagation_word(self.root_propagation, true);
+            lines.push(("root.path".into(), format!("open and clone the tree {} ({propagation})", self.rootfs.display())));
+        }
         for tree in &self.trees {
-            let mut words: Vec<String> = tree.changes.iter().map(change_words).collect();
-            words.extend(tree.idmap.as_ref().map(|m| if m.recursive { "ridmap".to_owned() } else { "idmap".to_owned() }));
+            let mut words: Vec<String> = tree.idmap.iter().map(idmap_words).collect();
+            words.extend(tree.changes.iter().map(change_words));
+            words.extend(tree.must_be.map(must_be_words));
             let how = if tree.recursive { "open and clone the tree" } else { "open and clone" };
             let options = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
             lines.push((tree.field.clone(), format!("{how} {}{options}", tree.path.display())));
         }
-        let new: Vec<_> = self.namespaces.new.iter().map(|k| k.name()).collect();
+        let userns = self.namespaces.has(NamespaceKind::User);
+        for joined in self.namespaces.joined.iter().filter(|j| userns || j.kind == NamespaceKind::Pid) {
+            let who = if userns { "in a process between us and init: " } else { "" };
+            lines.push((joined.field.clone(), format!("{who}join the {} namespace {}", joined.kind.name(), joined.path)));
+        }
+        let at_clone = self.namespaces.new.iter().filter(|k| match k {
+            NamespaceKind::Time => false,
+            NamespaceKind::Cgroup => self.clone_into_cgroup,
+            _ => true,
+        });
+        let new: Vec<_> = at_clone.map(|k| k.name()).collect();
+        let with = if new.is_empty() { "no new namespaces".to_owned() } else { format!("new namespaces: {}", new.join(" ")) };
         let into = if self.clone_into_cgroup { ", into the container's cgroup" } else { "" };
-        lines.push(("linux.namespaces".into(), format!("clone3 with new namespaces: {}{into}", new.join(" "))));
-        for joined in self.namespaces.joined.iter() {
-            lines.push((joined.field.clone(), format!("join {}", joined.path)));
-        }
+        lines.push(("linux.namespaces".into(), format!("clone3 with {with}{into}")));
+        lines
+    }
+
+    /// What the parent does while init waits for it, line by line: (field, what).
+    pub fn duty_steps(&self) -> Vec<(String, String)> {
+        let mut lines = Vec::new();
         let duties = &self.duties;
-        for (name, map) in [("linux.uidMappings", &duties.uid_map), ("linux.gidMappings", &duties.gid_map)] {
-            if let Some(map) = map {
-                lines.push((name.into(), format!("write the map {}", map.trim().replace('\n', ", "))));
-            }
+        if let Some(offsets) = &duties.time_offsets {
+            let text = String::from_utf8_lossy(offsets).trim().replace('\n', ", ");
+            lines.push(("linux.timeOffsets".into(), format!("write {text} to /proc/PID/timens_offsets")));
         }
-        if let Some(adj) = duties.oom_score_adj {
-            lines.push(("process.oomScoreAdj".into(), format!("write {adj} to /proc/PID/oom_score_adj")));
+        for (name, file, map) in
+            [("linux.gidMappings", "gid_map", &duties.gid_map), ("linux.uidMappings", "uid_map", &duties.uid_map)]
+        {
+            if let Some(map) = map {
+                lines.push((name.into(), format!("write {} to /proc/PID/{file}", map.trim().replace('\n', ", "))));
+            }
         }
         if !duties.limits.is_empty() {
             lines.push(("process.rlimits".into(), Op::Limits { limits: duties.limits.clone() }.to_string()));
         }
-        if let Some(offsets) = &duties.time_offsets {
-            let text = String::from_utf8_lossy(offsets).trim().replace('\n', ", ");
-            lines.push(("linux.timeOffsets".into(), format!("write {text} to /proc/PID/timens_offsets")));
+        if let Some(adj) = duties.oom_score_adj {
+            lines.push(("process.oomScoreAdj".into(), format!("write {adj} to /proc/PID/oom_score_adj")));
         }
         for (host, inside) in &duties.net_devices {
             lines.push((format!("linux.netDevices.{host}"), format!("move the network device {host} in as {inside}")));
         }
         lines
+    }
+}
+
+/// A mapping as `idmap 0:100000:65536`, gids after uids.
+fn idmap_words(map: &IdMap) -> String {
+    let word = if map.recursive { "ridmap" } else { "idmap" };
+    let ranges = |all: &[IdMapping]| {
+        all.iter().map(|m| format!("{}:{}:{}", m.container_id, m.host_id, m.size)).collect::<Vec<_>>().join(" ")
+    };
+    match &map.source {
+        IdMapSource::Path(path) => format!("{word} of {path}"),
+        IdMapSource::Mappings(uids, gids) => format!("{word} uids {} gids {}", ranges(uids), ranges(gids)),
+    }
+}
+
+fn must_be_words(what: MustBe) -> String {
+    match what {
+        MustBe::Proc => "if it is a procfs".to_owned(),
+        MustBe::Node(_, device) => format!("if it is the device {}:{}", libc::major(device), libc::minor(device)),
     }
 }

@@ -35,9 +35,24 @@ pub fn features() -> Features {
     }
 }
 
+/// The names of the bits of a filter's flags, the listener's among them.
+pub fn flag_names(flags: u32) -> Vec<&'static str> {
+    let listener = ("SECCOMP_FILTER_FLAG_NEW_LISTENER", sys::FLAG_NEW_LISTENER);
+    profile::FLAGS.iter().chain([&listener]).filter(|(_, bit)| flags & bit != 0).map(|(name, _)| *name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_have_names() {
+        assert_eq!(flag_names(0), [""; 0]);
+        assert_eq!(
+            flag_names(sys::FLAG_LOG | sys::FLAG_NEW_LISTENER),
+            ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_NEW_LISTENER"]
+        );
+    }
 
     #[test]
     fn this_kernel_has_what_the_project_needs() {

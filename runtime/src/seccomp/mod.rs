@@ -33,7 +33,7 @@ mod search;
 use std::borrow::Cow;
 
 pub use arch::Arch;
-pub use features::{Features, features};
+pub use features::{Features, features, flag_names};
 pub use listener::send_listener;
 
 use crate::error::{Error, Result};
