@@ -18,6 +18,7 @@ pub mod convert;
 mod dbus;
 mod devices;
 mod exec;
+mod explain;
 mod file;
 mod host;
 mod live;

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::apply::{self, Refused, enable, write_all};
+use super::apply::{self, enable, write_all};
+use super::explain::Refused;
 use super::plan::{DevicePlan, for_systemd};
 use super::writes::{self, Purpose, Write};
 use super::{Binding, Cgroup, Dir, Layout, bpf, devices, file, systemd};
