@@ -121,7 +121,8 @@ impl Cgroup {
 pub(crate) fn join(dir: &Dir, pid: i32) -> Result<()> {
     let path = dir.full();
     file::write(&format!("{path}/cgroup.procs"), &pid.to_string()).map_err(|errno| {
-        let e = file::write_error(STEP, &path, "cgroup.procs", &pid.to_string(), errno);
+        let step = format!("{STEP}: adding pid {pid} to cgroups");
+        let e = file::write_error(&step, &path, "cgroup.procs", &pid.to_string(), errno);
         match errno {
             Errno::BUSY => e.hint("a cgroup whose children have controllers takes no processes"),
             Errno::NOSPC => e.hint("its cpuset has no CPUs or no memory nodes"),
@@ -292,13 +293,20 @@ fn refuse_used_v2(path: &str) -> Result<()> {
         text => text.at(STEP, || format!("read({events:?})"))?,
     };
     if file::keyed(&text, "populated") != Some(0) {
-        return Err(Error::failed(STEP, format!("{path} exists and is not empty: choose another linux.cgroupsPath")));
+        return Err(Error::failed(
+            STEP,
+            format!("{path}: the container's cgroup is not empty: choose another linux.cgroupsPath"),
+        ));
     }
     let freeze = file::read(&format!("{path}/cgroup.freeze")).unwrap_or_default();
     if freeze.trim() == "1" || file::keyed(&text, "frozen") == Some(1) {
-        return Err(Error::failed(STEP, format!("{path} exists and is frozen: thaw it (cgroup.freeze) or choose another")));
+        return Err(Error::failed(STEP, frozen(path, "cgroup.freeze")));
     }
     Ok(())
+}
+
+fn frozen(path: &str, file: &str) -> String {
+    format!("{path}: the container's cgroup unexpectedly frozen: thaw it ({file}) or choose another linux.cgroupsPath")
 }
 
 /// Below a frozen cgroup a process would not get to its first instruction, and whoever waits for it would wait for ever.
@@ -318,13 +326,14 @@ fn refuse_used_v1(dir: &Dir) -> Result<()> {
     let mut pids = Vec::new();
     super::live::collect_pids(&path, &mut pids)?;
     if !pids.is_empty() {
-        let problem = format!("{path} exists and holds {} process(es): choose another linux.cgroupsPath", pids.len());
+        let problem =
+            format!("{path}: the container's cgroup is not empty: {} process(es); choose another linux.cgroupsPath", pids.len());
         return Err(Error::failed(STEP, problem));
     }
     if dir.controllers.iter().any(|c| c == "freezer") {
         let state = file::read(&format!("{path}/freezer.state")).unwrap_or_default();
         if !matches!(state.trim(), "" | "THAWED") {
-            return Err(Error::failed(STEP, format!("{path} exists and is frozen: thaw it (freezer.state) or choose another")));
+            return Err(Error::failed(STEP, frozen(&path, "freezer.state")));
         }
     }
     Ok(())

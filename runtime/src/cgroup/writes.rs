@@ -489,7 +489,7 @@ impl Writes<'_> {
             let mount = &self.cgroup.legacy[i].mount;
             return Err(Error::unsupported(
                 self.field(&name),
-                format!("{controller} is bound to v1 at {mount}; unified is for what cgroup2 has"),
+                format!("{controller} is bound to v1 at {mount}: invalid configuration, as unified is for what cgroup2 has"),
             ));
         }
         let field = self.field(&name);

@@ -122,7 +122,7 @@ fn check_before_update_refuses_what_is_in_use() {
     let usage = || cgroup.read("memory", "memory.usage_in_bytes", "memory.current").parse::<u64>().unwrap();
     until("it uses some", || usage() > 4_000_000);
     let e = cgroup.0.update(&resources(r#"{"memory":{"limit":1048576,"checkBeforeUpdate":true}}"#), &[]).unwrap_err();
-    assert!(e.to_string().starts_with("memory.limit: ") && e.to_string().contains("in use"), "{e}");
+    assert!(e.to_string().starts_with("memory.limit: ") && e.to_string().contains("rejecting memory limit 1048576"), "{e}");
     assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "104857600");
     cgroup.0.kill_all().unwrap();
     child.wait().unwrap();

@@ -95,6 +95,24 @@ fn a_scope_with_its_limits() {
     assert!(e.to_string().starts_with("cpu.cpus: "), "{e}");
     assert_eq!((shown(&unit, "TasksMax").as_str(), max("pids", "pids.max", "pids.max").as_str()), ("44", "44"));
 
+    // Idle and a weight are one property of systemd's: the later one holds.
+    if v2 {
+        let warnings = scope.0.update(&resources(r#"{"cpu":{"idle":1,"shares":200}}"#), &[]).unwrap();
+        assert!(warnings[0].contains("unable to apply both"), "{warnings:?}");
+        assert_eq!(max("cpu", "", "cpu.idle"), "1");
+        scope.0.update(&resources(r#"{"cpu":{"shares":1024}}"#), &[]).unwrap();
+        assert_eq!((max("cpu", "", "cpu.idle").as_str(), max("cpu", "", "cpu.weight").as_str()), ("0", "100"));
+        let both = resources(r#"{"unified":{"cpu.idle":"1","cpu.weight":"8"}}"#);
+        assert!(scope.0.update(&both, &[]).unwrap()[0].contains("unable to apply both"));
+        assert_eq!(max("cpu", "", "cpu.idle"), "1");
+        scope.0.update(&resources(r#"{"unified":{"cpu.weight":"8"}}"#), &[]).unwrap();
+        assert_eq!((max("cpu", "", "cpu.idle").as_str(), max("cpu", "", "cpu.weight").as_str()), ("0", "8"));
+    }
+    // Half of a pair keeps the other half.
+    scope.0.update(&resources(r#"{"cpu":{"period":50000}}"#), &[]).unwrap();
+    assert_eq!(max("cpu", "cpu.cfs_period_us", "cpu.max"), if v2 { "13000 50000" } else { "50000" });
+    assert_eq!(shown(&unit, "CPUQuotaPerSecUSec"), "260ms");
+
     scope.0.kill_all().unwrap();
     child.wait().unwrap();
     scope.0.destroy(PATIENCE).unwrap();
@@ -116,7 +134,7 @@ fn what_systemd_refuses_is_said() {
     // One that runs is not taken over, and does not come to harm.
     let (scope, mut child) = Scratch::scope(&path, "{}", &[]).unwrap();
     let e = Scratch::scope(&path, "{}", &[]).map(|_| ()).unwrap_err();
-    assert!(e.to_string().contains("exists and is not empty"), "{e}");
+    assert!(e.to_string().contains("cgroup is not empty"), "{e}");
     assert_eq!(scope.0.pids(true).unwrap(), [child.id() as i32]);
     // When all its processes are gone systemd removes it by itself; removing it then is no error.
     child.kill().unwrap();
