@@ -311,7 +311,7 @@ fn frozen(path: &str, file: &str) -> String {
 
 /// Below a frozen cgroup a process would not get to its first instruction, and whoever waits for it would wait for ever.
 fn refuse_frozen_parent(dir: BorrowedFd<'_>, path: &str) -> Result<()> {
-    let text = file::read_at(dir, "cgroup.events").at(STEP, || format!("read(\"{path}/cgroup.events\")"))?;
+    let text = file::read_piece_at(dir, "cgroup.events").at(STEP, || format!("read(\"{path}/cgroup.events\")"))?;
     match file::keyed(&text, "frozen") {
         Some(1) => {
             Err(Error::failed(STEP, format!("a cgroup above {path} is frozen: thaw it (cgroup.freeze) or choose another")))
@@ -343,7 +343,8 @@ fn refuse_used_v1(dir: &Dir) -> Result<()> {
 /// common case (a manager has enabled them) it is one read. What cannot be enabled comes back: whether that matters shows
 /// when a limit is written.
 pub(crate) fn enable(fd: BorrowedFd<'_>, dir: &Dir, writes: &[Write]) -> Result<Refused> {
-    let has = file::read_at(fd, "cgroup.controllers").at(STEP, || format!("read(\"{}/cgroup.controllers\")", dir.full()))?;
+    let has =
+        file::read_piece_at(fd, "cgroup.controllers").at(STEP, || format!("read(\"{}/cgroup.controllers\")", dir.full()))?;
     let missing = |c: &str| !has.split_ascii_whitespace().any(|h| h == c);
     let mut wanted: Vec<&str> = ACCOUNTING.into_iter().filter(|c| missing(c)).collect();
     for w in writes {
@@ -356,7 +357,7 @@ pub(crate) fn enable(fd: BorrowedFd<'_>, dir: &Dir, writes: &[Write]) -> Result<
         return Ok(refused);
     }
     // Only the mount's own root says what this hierarchy has at all.
-    let root = file::read(&format!("{}/cgroup.controllers", dir.mount)).unwrap_or_default();
+    let root = file::read_piece(&format!("{}/cgroup.controllers", dir.mount)).unwrap_or_default();
     wanted.retain(|c| root.split_ascii_whitespace().any(|r| r == *c));
     if wanted.is_empty() {
         return Ok(refused);
