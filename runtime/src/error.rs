@@ -105,6 +105,14 @@ pub enum Error {
         /// What to do about it, where we know.
         hint: Option<String>,
     },
+    /// Said by another process of ours: a worker.
+    #[error("{text}")]
+    Reported {
+        /// Its kind.
+        kind: Kind,
+        /// Its text.
+        text: String,
+    },
     /// Anything else that went wrong at a step: a helper that answered nonsense, a time-out.
     #[error("{step}: {problem}")]
     Failed {
@@ -127,6 +135,7 @@ impl Error {
             Error::CommandNotFound { .. } => Kind::CommandNotFound,
             Error::CommandNotExecutable { .. } => Kind::CommandNotExecutable,
             Error::Hook { .. } => Kind::Hook,
+            Error::Reported { kind, .. } => *kind,
             Error::System { .. } | Error::Failed { .. } => Kind::System,
         }
     }

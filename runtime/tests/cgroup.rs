@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rrun::cgroup::{Binding, Cgroup, Host, Layout, OomEvent, Request, SubCgroups, plan};
+use rrun::cgroup::{Binding, Cgroup, CgroupPlan, Host, Layout, OomEvent, Request, SubCgroups, plan};
 use rrun::error::{Kind, Result};
 use rrun::spec::resources::Resources;
 
@@ -22,6 +22,20 @@ fn resources(json: &str) -> Resources {
 fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("rrun-cgtest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A plan for the cgroupfs driver.
+fn planned(path: &str, json: &str) -> Result<CgroupPlan> {
+    let resources = resources(json);
+    let request = Request {
+        id: "unused",
+        cgroups_path: Some(path),
+        systemd: false,
+        resources: &resources,
+        devices: &[],
+        annotations: &Default::default(),
+    };
+    plan(&Host::detect()?, &request)
 }
 
 /// A cgroup that is killed and removed at the end of the test, and checked to be gone.
@@ -58,16 +72,7 @@ impl Scratch {
     }
 
     fn at(path: &str, json: &str) -> Result<Self> {
-        let resources = resources(json);
-        let request = Request {
-            id: "unused",
-            cgroups_path: Some(path),
-            systemd: false,
-            resources: &resources,
-            devices: &[],
-            annotations: &Default::default(),
-        };
-        let plan = plan(&Host::detect()?, &request)?;
+        let plan = planned(path, json)?;
         plan.create()?;
         Ok(Scratch(plan.cgroup().clone()))
     }
@@ -161,12 +166,17 @@ fn one_that_is_used_or_frozen_is_refused() {
     let mut child = first.run("sleep 1000");
     let e = Scratch::at(&path, "{}").map(|_| ()).unwrap_err();
     assert!(e.to_string().contains("exists and"), "{e}");
+    assert!(planned(&path, "{}").unwrap().refuse_used().is_err());
+    assert!(planned(&format!("{path}-not-there"), "{}").unwrap().refuse_used().is_ok());
+    assert!(child.try_wait().unwrap().is_none(), "who was there first came to no harm");
     first.0.kill_all().unwrap();
     child.wait().unwrap();
     assert!(first.0.wait_empty(PATIENCE).unwrap());
     first.0.freeze(true, PATIENCE).unwrap();
     let e = Scratch::at(&path, "{}").map(|_| ()).unwrap_err();
     assert!(e.to_string().contains("frozen"), "{e}");
+    let e = Scratch::at(&format!("{path}/below"), "{}").map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("above") && e.to_string().contains("frozen"), "{e}");
     first.0.freeze(false, PATIENCE).unwrap();
     // Empty and thawed, it is taken.
     std::mem::forget(Scratch::at(&path, "{}").unwrap());
@@ -285,13 +295,11 @@ fn an_update_moves_what_is_given_and_nothing_else() {
     let v2 = cgroup.hierarchy("memory") == Binding::V2;
     cgroup.0.update(&resources(r#"{"memory":{"limit":33554432,"swap":67108864}}"#), &[]).unwrap();
     assert_eq!(cgroup.read("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
-    if v2 {
-        assert_eq!(cgroup.read("memory", "", "memory.swap.max"), "33554432");
-        assert_eq!(cgroup.read("cpu", "", "cpu.max"), "20000 50000");
-    } else {
-        assert_eq!(cgroup.read("memory", "memory.memsw.limit_in_bytes", ""), "67108864");
-        assert_eq!(cgroup.read("cpu", "cpu.cfs_quota_us", ""), "20000");
-    }
+    let swap = if v2 { "33554432" } else { "67108864" };
+    assert_eq!(cgroup.read("memory", "memory.memsw.limit_in_bytes", "memory.swap.max"), swap);
+    let cpu_v2 = cgroup.0.binding("cpu") == Some(Binding::V2);
+    let quota = if cpu_v2 { "20000 50000" } else { "20000" };
+    assert_eq!(cgroup.read("cpu", "cpu.cfs_quota_us", "cpu.max"), quota);
     // Both up, both down: the order of the writes depends on the direction.
     for (limit, swap) in [(134_217_728, 268_435_456), (16_777_216, 33_554_432)] {
         cgroup.0.update(&resources(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#)), &[]).unwrap();
@@ -300,13 +308,10 @@ fn an_update_moves_what_is_given_and_nothing_else() {
     // Half of a pair keeps the other half.
     cgroup.0.update(&resources(r#"{"cpu":{"quota":10000}}"#), &[]).unwrap();
     cgroup.0.update(&resources(r#"{"memory":{"limit":8388608}}"#), &[]).unwrap();
-    if v2 {
-        assert_eq!(cgroup.read("cpu", "", "cpu.max"), "10000 50000");
-        assert_eq!(cgroup.read("memory", "", "memory.swap.max"), (33_554_432 - 8_388_608).to_string());
-    } else {
-        assert_eq!(cgroup.read("cpu", "cpu.cfs_period_us", ""), "50000");
-        assert_eq!(cgroup.read("memory", "memory.memsw.limit_in_bytes", ""), "33554432");
-    }
+    let swap = if v2 { 33_554_432 - 8_388_608 } else { 33_554_432 };
+    assert_eq!(cgroup.read("memory", "memory.memsw.limit_in_bytes", "memory.swap.max"), swap.to_string());
+    let period = if cpu_v2 { "10000 50000" } else { "50000" };
+    assert_eq!(cgroup.read("cpu", "cpu.cfs_period_us", "cpu.max"), period);
     assert_eq!(cgroup.read("pids", "pids.max", "pids.max"), "20");
 }
 
@@ -352,13 +357,55 @@ fn what_the_host_lacks_is_named() {
     assert!(e.starts_with("linux.resources.hugepageLimits[0]: ") && e.contains("3MB"), "{e}");
     let e = refused(r#"{"unified":{"nonsense.max":"1"}}"#);
     assert!(e.starts_with("linux.resources.unified[\"nonsense.max\"]: ") && e.contains("nonsense"), "{e}");
-    if Host::detect().unwrap().layout() == Layout::Hybrid {
+    if let Some(mount) = Host::detect().unwrap().bound_to_v1("memory") {
         let e = refused(r#"{"unified":{"memory.max":"1"}}"#);
-        assert!(e.contains("memory is bound to v1 at /sys/fs/cgroup/memory"), "{e}");
+        assert!(e.contains(&format!("memory is bound to v1 at {mount}")), "{e}");
     } else {
         let e = refused(r#"{"unified":{"memory.nonsense":"1"}}"#);
         assert!(e.contains("has no memory.nonsense"), "{e}");
     }
+}
+
+#[test]
+fn values_land_in_their_files() {
+    // (resources, controller, v1 file and value, v2 file and value); an empty value: not on that hierarchy.
+    let table = [
+        (r#"{"cpu":{"idle":1}}"#, "cpu", "cpu.idle", "1", "cpu.idle", "1"),
+        (r#"{"cpu":{"shares":512}}"#, "cpu", "cpu.shares", "512", "cpu.weight", "59"),
+        (r#"{"cpu":{"quota":50000,"burst":20000}}"#, "cpu", "cpu.cfs_burst_us", "20000", "cpu.max.burst", "20000"),
+        (r#"{"cpu":{"period":50000}}"#, "cpu", "cpu.cfs_period_us", "50000", "cpu.max", "max 50000"),
+        (r#"{"cpu":{"quota":-1}}"#, "cpu", "cpu.cfs_quota_us", "-1", "cpu.max", "max 100000"),
+        (r#"{"cpu":{"mems":"0"}}"#, "cpuset", "cpuset.mems", "0", "cpuset.mems", "0"),
+        (r#"{"memory":{"reservation":8388608}}"#, "memory", "memory.soft_limit_in_bytes", "8388608", "memory.low", "8388608"),
+        (r#"{"memory":{"limit":-1}}"#, "memory", "memory.limit_in_bytes", "9223372036854771712", "memory.max", "max"),
+        (r#"{"memory":{"swappiness":17}}"#, "memory", "memory.swappiness", "17", "", ""),
+        (r#"{"pids":{"limit":-1}}"#, "pids", "pids.max", "max", "pids.max", "max"),
+        (r#"{"pids":{"limit":0}}"#, "pids", "pids.max", "1", "pids.max", "1"),
+        (r#"{"unified":{"memory.high":"8388608"}}"#, "memory", "", "", "memory.high", "8388608"),
+        (r#"{"unified":{"cgroup.max.depth":"3"}}"#, "cgroup", "", "", "cgroup.max.depth", "3"),
+    ];
+    for (json, controller, v1, v1_value, v2, v2_value) in table {
+        let on_v1 = Host::detect().unwrap().bound_to_v1(controller).is_some();
+        if (if on_v1 { v1 } else { v2 }).is_empty() {
+            assert_eq!(Scratch::at(&format!("/{}", unique()), json).map(|_| ()).unwrap_err().kind(), Kind::Unsupported, "{json}");
+            continue;
+        }
+        let cgroup = Scratch::new(json);
+        cgroup.hierarchy(controller);
+        assert_eq!(cgroup.read(controller, v1, v2), if on_v1 { v1_value } else { v2_value }, "{json}");
+    }
+}
+
+#[test]
+fn given_to_a_user() {
+    use std::os::unix::fs::MetadataExt;
+    let cgroup = Scratch::new("{}");
+    cgroup.0.delegate(12345).unwrap();
+    let unified = cgroup.0.unified.as_ref().unwrap().full();
+    let owner = |name: &str| std::fs::metadata(format!("{unified}/{name}")).unwrap().uid();
+    assert_eq!((owner(""), owner("cgroup.procs"), owner("cgroup.subtree_control")), (12345, 12345, 12345));
+    // Limits and life stay the host's.
+    assert_eq!((owner("cgroup.max.depth"), owner("cgroup.kill")), (0, 0));
 }
 
 #[test]
@@ -506,7 +553,7 @@ fn block_devices() {
             let read = |f: &str| std::fs::read_to_string(format!("{dir}/{f}")).unwrap_or_default();
             assert!(read("io.bfq.weight").contains("500") || read("io.weight").contains("4950"));
         }
-        Err(e) => assert!(e.to_string().contains("neither io.bfq.weight (the BFQ scheduler) nor io.weight"), "{e}"),
+        Err(e) => assert!(e.to_string().contains("bfq.weight (the BFQ scheduler) nor "), "{e}"),
     }
     let Some((major, minor)) = disk else {
         println!("block devices: none here");
@@ -641,10 +688,13 @@ fn a_scope_with_its_limits() {
     let name = unique();
     let json = r#"{"memory":{"limit":33554432,"swap":33554432},"cpu":{"quota":12345,"shares":512,"cpus":"0"},"pids":{"limit":33},
         "devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}],
-        "hugepageLimits":[{"pageSize":"2MB","limit":0}],"unified":{"memory.high":"30000000"}}"#;
+        "hugepageLimits":[{"pageSize":"2MB","limit":0}]UNIFIED}"#;
+    // With memory on v1, unified cannot speak of it.
+    let v2 = Host::detect().unwrap().layout() == Layout::V2;
+    let json = json.replace("UNIFIED", if v2 { r#","unified":{"memory.high":"30000000"}"# } else { "" });
     let path = format!("rruncg-test.slice:{name}:x");
     let annotations = [("org.systemd.property.TimeoutStopSec", "uint16 7"), ("unrelated", "x")];
-    let (scope, mut child) = Scratch::scope(&path, json, &annotations).unwrap();
+    let (scope, mut child) = Scratch::scope(&path, &json, &annotations).unwrap();
     scope.hierarchy("memory");
     println!("driver: systemd");
     let unit = format!("{name}-x.scope");
@@ -652,8 +702,7 @@ fn a_scope_with_its_limits() {
     assert_eq!(scope.0.pids(true).unwrap(), [child.id() as i32]);
     // systemd knows what it can know, and the kernel has everything.
     let table = [
-        ("MemoryMax", "33554432"),
-        ("MemoryHigh", "30000000"),
+        (if v2 { "MemoryMax" } else { "MemoryLimit" }, "33554432"),
         ("TasksMax", "33"),
         ("CPUQuotaPerSecUSec", "130ms"),
         ("Delegate", "yes"),
@@ -661,40 +710,45 @@ fn a_scope_with_its_limits() {
         ("DevicePolicy", "strict"),
         ("TimeoutStopUSec", "7s"),
         ("AllowedCPUs", "0"),
+        (if v2 { "CPUWeight" } else { "CPUShares" }, if v2 { "59" } else { "512" }),
         ("ActiveState", "active"),
     ];
     for (property, expected) in table {
         assert_eq!(shown(&unit, property), expected, "{property}");
     }
-    for (file, expected) in [
-        ("memory.max", "33554432"),
-        ("memory.swap.max", "0"),
-        ("memory.high", "29999104"),
-        ("pids.max", "33"),
-        ("cpu.max", "13000 100000"),
-        ("cpuset.cpus", "0"),
-        ("hugetlb.2MB.max", "0"),
-    ] {
-        assert_eq!(scope.read("memory", "", file), expected, "{file}");
+    let max = |controller: &str, v1: &str, v2: &str| scope.read(controller, v1, v2);
+    assert_eq!(max("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
+    assert_eq!(max("pids", "pids.max", "pids.max"), "33");
+    let quota = if scope.0.binding("cpu") == Some(Binding::V2) { "13000 100000" } else { "13000" };
+    assert_eq!(max("cpu", "cpu.cfs_quota_us", "cpu.max"), quota);
+    assert_eq!(max("cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+    assert_eq!(max("hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"), "0");
+    if v2 {
+        assert_eq!((shown(&unit, "MemoryHigh").as_str(), max("memory", "", "memory.high").as_str()), ("30000000", "29999104"));
+        assert_eq!(max("memory", "", "memory.swap.max"), "0");
     }
     assert!(can(&scope, "head -c1 </dev/zero") && can(&scope, "head -c0 /dev/kmsg") && !can(&scope, "true >>/dev/kmsg"));
     // systemd's reload does not take away what it does not know, nor the devices.
     assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
-    assert_eq!(scope.read("memory", "", "memory.max"), "33554432");
-    assert_eq!(scope.read("cpu", "", "cpu.max"), "13000 100000");
+    assert_eq!(max("memory", "memory.limit_in_bytes", "memory.max"), "33554432");
+    assert_eq!(max("cpu", "cpu.cfs_quota_us", "cpu.max"), quota);
     assert!(can(&scope, "head -c0 /dev/kmsg") && !can(&scope, "true >>/dev/kmsg"));
 
     let update = r#"{"memory":{"limit":67108864,"swap":-1},"pids":{"limit":44},"devices":[{"allow":false},{"allow":true,"type":"c","major":1,"minor":11}]}"#;
     scope.0.update(&resources(update), &[]).unwrap();
-    assert_eq!((shown(&unit, "MemoryMax").as_str(), shown(&unit, "TasksMax").as_str()), ("67108864", "44"));
-    assert_eq!(scope.read("memory", "", "memory.max"), "67108864");
-    assert_eq!(scope.read("memory", "", "memory.swap.max"), "max");
-    assert_eq!(scope.read("memory", "", "memory.high"), "29999104");
+    assert_eq!((shown(&unit, table[0].0).as_str(), shown(&unit, "TasksMax").as_str()), ("67108864", "44"));
+    assert_eq!(max("memory", "memory.limit_in_bytes", "memory.max"), "67108864");
+    if v2 {
+        assert_eq!(
+            (max("memory", "", "memory.swap.max").as_str(), max("memory", "", "memory.high").as_str()),
+            ("max", "29999104")
+        );
+    }
     assert!(can(&scope, "true >>/dev/kmsg"));
     // A refused update reaches neither.
     let e = scope.0.update(&resources(r#"{"pids":{"limit":55},"cpu":{"cpus":"65000"}}"#), &[]).unwrap_err();
     assert!(e.to_string().starts_with("cpu.cpus: "), "{e}");
-    assert_eq!((shown(&unit, "TasksMax").as_str(), scope.read("pids", "", "pids.max").as_str()), ("44", "44"));
+    assert_eq!((shown(&unit, "TasksMax").as_str(), max("pids", "pids.max", "pids.max").as_str()), ("44", "44"));
 
     scope.0.kill_all().unwrap();
     child.wait().unwrap();
@@ -716,25 +770,9 @@ fn what_systemd_refuses_is_said() {
     assert!(e.to_string().contains("3MB"), "{e}");
     // One that runs is not taken over, and does not come to harm.
     let (scope, mut child) = Scratch::scope(&path, "{}", &[]).unwrap();
-    let request = resources("{}");
-    let again = plan(
-        &Host::detect().unwrap(),
-        &Request {
-            id: "x",
-            cgroups_path: Some(&path),
-            systemd: true,
-            resources: &request,
-            devices: &[],
-            annotations: &Default::default(),
-        },
-    )
-    .unwrap();
-    let mut other = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
-    let e = again.create().unwrap().attach(other.id() as i32).unwrap_err();
-    assert!(e.to_string().contains("UnitExists"), "{e}");
+    let e = Scratch::scope(&path, "{}", &[]).map(|_| ()).unwrap_err();
+    assert!(e.to_string().contains("exists and is not empty"), "{e}");
     assert_eq!(scope.0.pids(true).unwrap(), [child.id() as i32]);
-    other.kill().unwrap();
-    other.wait().unwrap();
     // When all its processes are gone systemd removes it by itself; removing it then is no error.
     child.kill().unwrap();
     child.wait().unwrap();

@@ -73,6 +73,49 @@ impl Cgroup {
     }
 }
 
+/// The files that belong to whom a cgroup is delegated (cgroups(7), "Cgroup delegation"), if the kernel does not list them.
+const DELEGATED: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+
+impl Cgroup {
+    /// Gives the cgroup in the unified tree to `uid` (of the host), so that the container's root may divide it: for a
+    /// container with a user namespace, a cgroup namespace and a writable cgroup mount. v1 has no safe delegation.
+    ///
+    /// # Errors
+    /// chown(2) is refused.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        let Some(dir) = &self.unified else { return Ok(()) };
+        let path = dir.full();
+        let fd = file::open_dir(&path, STEP)?;
+        let owner = Some(rustix::fs::Uid::from_raw(uid));
+        rustix::fs::fchown(&fd, owner, None).at(STEP, || format!("chown({path:?}, {uid})"))?;
+        let files = file::read("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| DELEGATED.into());
+        for name in files.lines().filter(|n| !n.is_empty() && !n.contains('/')) {
+            match rustix::fs::chownat(&fd, name, owner, None, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+                // The list is that of all controllers.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::system(STEP, format!("chown(\"{path}/{name}\", {uid})"), errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why clone3 with CLONE_INTO_CGROUP, or joining, failed with `errno`, if the cgroup tells.
+    pub fn why_refused(&self, errno: Errno) -> Option<String> {
+        let path = self.unified.as_ref()?.full();
+        let read = |name: &str| file::read(&format!("{path}/{name}")).unwrap_or_default().trim().to_owned();
+        match (errno, read("cgroup.type").as_str()) {
+            (Errno::BUSY, _) => Some(format!(
+                "{path} has handed {} to its children: it takes no processes of its own",
+                read("cgroup.subtree_control")
+            )),
+            (Errno::OPNOTSUPP, kind @ ("domain invalid" | "threaded")) => Some(format!(
+                "{path} is {kind}: a cgroup above it has processes in threaded mode; choose another linux.cgroupsPath"
+            )),
+            _ => None,
+        }
+    }
+}
+
 /// Writes `pid` to cgroup.procs of `dir`.
 pub(crate) fn join(dir: &Dir, pid: i32) -> Result<()> {
     let path = dir.full();
@@ -100,6 +143,18 @@ impl Drop for Made {
 }
 
 impl CgroupPlan {
+    /// Refuses a place that somebody else uses: a cgroup with processes in it, or a frozen one. Called before the plan's
+    /// [`Cgroup`] is saved anywhere, as whoever finds it saved may kill what is in it.
+    ///
+    /// # Errors
+    /// Which directory, and why.
+    pub fn refuse_used(&self) -> Result<()> {
+        for d in &self.dirs {
+            if d.dir.controllers.is_empty() { refuse_used_v2(&d.dir.full()) } else { refuse_used_v1(&d.dir) }?;
+        }
+        Ok(())
+    }
+
     /// Makes the directories and writes the limits.
     ///
     /// # Errors
@@ -110,6 +165,7 @@ impl CgroupPlan {
             if !systemd::is_running() {
                 return Err(Error::unsupported("--systemd-cgroup", "this host was not booted with systemd"));
             }
+            self.refuse_used()?;
             return Ok(Created { cgroup: self.cgroup.clone(), unified: None, later: Some(Box::new(self.clone())) });
         }
         let mut made = Made::default();
@@ -124,6 +180,7 @@ impl CgroupPlan {
                 refuse_used_v2(&path)?;
             }
             let fd = file::open_dir(&path, STEP)?;
+            refuse_frozen_parent(fd.as_fd(), &path)?;
             let refused = enable(fd.as_fd(), &d.dir, &d.writes)?;
             write_all(fd.as_fd(), &d.dir, &d.writes).map_err(|e| e.explain(&refused))?;
             if let DevicePlan::Program(program) = &self.devices {
@@ -229,7 +286,10 @@ fn mkdir_error(path: &str, errno: Errno) -> Error {
 /// An existing cgroup is taken over only if it is empty and not frozen (as runc does, 1.2 and later).
 pub(super) fn refuse_used_v2(path: &str) -> Result<()> {
     let events = format!("{path}/cgroup.events");
-    let text = file::read(&events).at(STEP, || format!("read({events:?})"))?;
+    let text = match file::read(&events) {
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
+        text => text.at(STEP, || format!("read({events:?})"))?,
+    };
     if file::keyed(&text, "populated") != Some(0) {
         return Err(Error::failed(STEP, format!("{path} exists and is not empty: choose another linux.cgroupsPath")));
     }
@@ -238,6 +298,17 @@ pub(super) fn refuse_used_v2(path: &str) -> Result<()> {
         return Err(Error::failed(STEP, format!("{path} exists and is frozen: thaw it (cgroup.freeze) or choose another")));
     }
     Ok(())
+}
+
+/// Below a frozen cgroup a process would not get to its first instruction, and whoever waits for it would wait for ever.
+fn refuse_frozen_parent(dir: BorrowedFd<'_>, path: &str) -> Result<()> {
+    let text = file::read_at(dir, "cgroup.events").at(STEP, || format!("read(\"{path}/cgroup.events\")"))?;
+    match file::keyed(&text, "frozen") {
+        Some(1) => {
+            Err(Error::failed(STEP, format!("a cgroup above {path} is frozen: thaw it (cgroup.freeze) or choose another")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The same for a v1 hierarchy.
@@ -403,6 +474,9 @@ pub(super) fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String
     if !dir.controllers.is_empty() {
         return match write.file.strip_prefix("hugetlb.") {
             Some(_) => no_page_size(&write.file),
+            None if matches!(&*write.file, "blkio.weight" | "blkio.weight_device") => {
+                format!("this kernel has neither blkio.bfq.weight (the BFQ scheduler) nor {} (v1, at {})", write.file, dir.mount)
+            }
             None if write.file.contains("memsw") => "no swap accounting: boot with swapaccount=1".into(),
             None => format!("this kernel's {c} controller (v1, at {}) has no {}", dir.mount, write.file),
         };

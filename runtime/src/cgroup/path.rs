@@ -36,7 +36,11 @@ pub(crate) fn inner(cgroups_path: Option<&str>, id: &str) -> Result<Inner> {
     let given = cgroups_path.unwrap_or("");
     check(given)?;
     if given.is_empty() {
-        return Ok(Inner::Relative(clean(id)));
+        // Not even a strange id may name the caller's own cgroup, or one above it.
+        return match clean(id) {
+            name if name.is_empty() || name.contains('/') => Err(Error::config("id", format!("{id:?} is no name for a cgroup"))),
+            name => Ok(Inner::Relative(name)),
+        };
     }
     let cleaned = clean(given);
     if cleaned.is_empty() {
@@ -170,6 +174,9 @@ mod tests {
         for path in ["/", "..", "/a/..", "a\0b", "a\nb"] {
             let e = inner(Some(path), "id").unwrap_err().to_string();
             assert!(e.starts_with("linux.cgroupsPath: "), "{path:?}: {e}");
+        }
+        for id in ["..", ".", "", "a/b"] {
+            assert!(inner(None, id).unwrap_err().to_string().starts_with("id: "), "{id:?}");
         }
         assert!(inner(Some(&"x".repeat(256)), "id").is_err());
         assert!(inner(Some(&"x".repeat(255)), "id").is_ok());

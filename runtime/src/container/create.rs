@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 
 use super::namespaces_to_enter;
 use super::prepare::Prepared;
-use crate::cgroup::Created;
+use crate::cgroup::{Cgroup, Created};
 use crate::error::{Context as _, Error, Result};
 use crate::hooks::{self, Place};
 use crate::init::Gate;
@@ -45,11 +45,74 @@ pub enum Wait {
     ForStart,
 }
 
+/// How a container is made.
+#[derive(Debug)]
+pub struct How<'fd> {
+    /// What its program waits for.
+    pub wait: Wait,
+    /// Its init becomes our parent's child: we are a worker.
+    pub reparent: bool,
+    /// Descriptors 0, 1 and 2 of its program; None: ours.
+    pub stdio: Option<[BorrowedFd<'fd>; 3]>,
+}
+
+/// How far the creation of a container has come.
+#[derive(Debug)]
+pub enum Milestone<'a> {
+    /// Its cgroup is about to be made here.
+    Cgroup(&'a Cgroup),
+    /// Its first process exists: pid and pidfd.
+    Cloned(i32, BorrowedFd<'a>),
+    /// prestart and createRuntime hooks are about to run.
+    RuntimeHooks,
+    /// Init makes the mounts.
+    Mounts,
+    /// createContainer hooks are about to run.
+    ContainerHooks,
+}
+
+/// Who is told of a container's creation while it goes on.
+pub trait Witness {
+    /// Takes the master of the terminal.
+    ///
+    /// # Errors
+    /// Ends the creation.
+    fn console(&mut self, master: OwnedFd) -> Result<()>;
+
+    /// Hears how far it is.
+    ///
+    /// # Errors
+    /// Ends the creation.
+    fn reached(&mut self, milestone: Milestone<'_>) -> Result<()>;
+}
+
+/// Somebody who wants the terminal alone.
+pub(super) struct TerminalOnly<'a, 'c>(pub(super) &'a mut Console<'c>);
+
+impl Witness for TerminalOnly<'_, '_> {
+    fn console(&mut self, master: OwnedFd) -> Result<()> {
+        (self.0)(master)
+    }
+
+    fn reached(&mut self, _: Milestone<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// Makes a container.
 ///
 /// # Errors
 /// The failed step; nothing is left of the container then.
 pub fn create(root: &StateRoot, prepared: &Prepared, wait: Wait, console: &mut Console<'_>) -> Result<Launched> {
+    let how = How { wait, reparent: false, stdio: None };
+    create_watched(root, prepared, &how, &mut TerminalOnly(console))
+}
+
+/// Makes a container, while `witness` is told how far it is.
+///
+/// # Errors
+/// The failed step, or that of `witness`; nothing is left of the container then.
+pub fn create_watched(root: &StateRoot, prepared: &Prepared, how: &How<'_>, witness: &mut dyn Witness) -> Result<Launched> {
     let (dir, lock) = root.create(&prepared.id)?;
     let mut state = match State::new(&prepared.id, prepared.bundle.clone(), &prepared.config) {
         Ok(state) => state,
@@ -58,7 +121,7 @@ pub fn create(root: &StateRoot, prepared: &Prepared, wait: Wait, console: &mut C
             return Err(error);
         }
     };
-    match attempt(&dir, &mut state, prepared, wait, console) {
+    match attempt(&dir, &mut state, prepared, how, witness) {
         Ok(child) => Ok(Launched { dir, lock, state, child }),
         Err(error) => {
             undo(&dir, &state, prepared);
@@ -67,21 +130,25 @@ pub fn create(root: &StateRoot, prepared: &Prepared, wait: Wait, console: &mut C
     }
 }
 
-fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, wait: Wait, console: &mut Console<'_>) -> Result<Child> {
+fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, witness: &mut dyn Witness) -> Result<Child> {
     // Written before anything is made: whoever finds it can remove what a crash leaves.
     state.cgroup = Some(prepared.cgroup.cgroup().clone());
     let config = serde_json::to_vec(&prepared.config).map_err(|e| Error::failed("config.json", e.to_string()))?;
     dir.write_config(&config)?;
     dir.write(state)?;
-    let listener = if wait == Wait::ForStart { Some(start_socket(dir)?) } else { None };
-    let cgroup = prepared.cgroup.create()?;
-    let gate = match (&listener, wait) {
-        (Some(fd), _) => Gate::Listener(fd.as_fd()),
-        (None, Wait::ForParent) => Gate::Parent,
-        (None, _) => Gate::Open,
+    witness.reached(Milestone::Cgroup(prepared.cgroup.cgroup()))?;
+    let listener = match how.wait {
+        Wait::No => None,
+        wait => Some(start_socket(dir, wait == Wait::ForStart)?),
     };
-    let options = Options { gate, cgroup: cgroup.clone_fd(), reparent: false, stdio: None };
-    let mut events = Birth { dir, state, prepared, cgroup: &cgroup, console };
+    let cgroup = prepared.cgroup.create()?;
+    let gate = match (&listener, how.wait) {
+        (Some(fd), Wait::ForStart) => Gate::Listener(fd.as_fd()),
+        (_, Wait::ForParent) => Gate::Parent,
+        _ => Gate::Open,
+    };
+    let options = Options { gate, cgroup: cgroup.clone_fd(), reparent: how.reparent, stdio: how.stdio };
+    let mut events = Birth { dir, state, prepared, cgroup: &cgroup, witness };
     let child = parent::create(&prepared.plan, &options, &mut events)?;
     state.phase = Phase::Created;
     match dir.write(state) {
@@ -93,14 +160,17 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, wait: Wait, consol
     }
 }
 
-/// The socket that init listens on until it is started.
-fn start_socket(dir: &Dir) -> Result<OwnedFd> {
+/// The socket that init has open until it is started, by which it is known to wait; where it waits for `start` and not for us, it
+/// listens there.
+fn start_socket(dir: &Dir, listening: bool) -> Result<OwnedFd> {
     let call = |name: &str| format!("{name}({START_SOCKET:?})");
     let fd =
         socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).at("state", || call("socket"))?;
     let address = SocketAddrUnix::new(dir.short_path(START_SOCKET)).at("state", || call("bind"))?;
     bind(&fd, &address).at("state", || call("bind"))?;
-    listen(&fd, 16).at("state", || call("listen"))?;
+    if listening {
+        listen(&fd, 16).at("state", || call("listen"))?;
+    }
     Ok(fd)
 }
 
@@ -117,27 +187,34 @@ fn undo(dir: &Dir, state: &State, prepared: &Prepared) {
 }
 
 /// What happens between clone and ready.
-struct Birth<'a, 'c> {
+struct Birth<'a, 'w> {
     dir: &'a Dir,
     state: &'a mut State,
     prepared: &'a Prepared,
     cgroup: &'a Created,
-    console: &'a mut Console<'c>,
+    witness: &'a mut (dyn Witness + 'w),
 }
 
 impl Events for Birth<'_, '_> {
-    fn cloned(&mut self, pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {
+    fn cloned(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.witness.reached(Milestone::Cloned(pid, pidfd))?;
         self.state.init = Some(Process::of(pid)?);
         self.dir.write(self.state)?;
-        if self.cgroup.complete_at_clone() { Ok(()) } else { self.cgroup.attach(pid) }
+        if !self.cgroup.complete_at_clone() {
+            self.cgroup.attach(pid)?;
+        }
+        self.witness.reached(Milestone::Mounts)
     }
 
     fn runtime_hooks(&mut self, pid: i32) -> Result<()> {
-        let Some(hooks) = &self.prepared.config.hooks else { return Ok(()) };
+        let hooks = self.prepared.config.hooks.as_ref().filter(|h| !h.prestart.is_empty() || !h.create_runtime.is_empty());
+        let Some(hooks) = hooks else { return Ok(()) };
         let json = self.state.oci_json(Status::Creating, Some(pid));
         let place = Place::Runtime(&self.prepared.bundle);
+        self.witness.reached(Milestone::RuntimeHooks)?;
         hooks::run("prestart", &hooks.prestart, &json, place)?;
-        hooks::run("createRuntime", &hooks.create_runtime, &json, place)
+        hooks::run("createRuntime", &hooks.create_runtime, &json, place)?;
+        self.witness.reached(Milestone::Mounts)
     }
 
     fn container_hooks(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
@@ -145,11 +222,12 @@ impl Events for Birth<'_, '_> {
         let (flags, own_pid, userns) = namespaces_to_enter(&self.prepared.config);
         let seen = if self.state.own_pid_namespace { 1 } else { pid };
         let json = self.state.oci_json(Status::Creating, Some(seen));
+        self.witness.reached(Milestone::ContainerHooks)?;
         hooks::run("createContainer", &hooks.create_container, &json, Place::Container { pidfd, flags, pid: own_pid, userns })
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<()> {
-        (self.console)(master)
+        self.witness.console(master)
     }
 
     fn seccomp_listener(&mut self, listener: OwnedFd, pid: i32) -> Result<()> {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::create::{Console, announce};
+use super::create::{Console, Milestone, TerminalOnly, Witness, announce};
 use super::{Container, namespaces_to_enter, passwd, prepare};
 use crate::cgroup::{Join, SubCgroups};
 use crate::error::{Context as _, Result};
@@ -26,6 +26,15 @@ pub struct Wishes {
     pub keep_fds: u32,
 }
 
+/// How the process is made.
+#[derive(Debug, Default)]
+pub struct How<'fd> {
+    /// It becomes our parent's child: we are a worker.
+    pub reparent: bool,
+    /// Its descriptors 0, 1 and 2; None: ours.
+    pub stdio: Option<[BorrowedFd<'fd>; 3]>,
+}
+
 /// Runs `process` in a container; returns when its program runs.
 ///
 /// # Errors
@@ -33,10 +42,26 @@ pub struct Wishes {
 pub fn exec(
     found: &Container,
     config: &Config,
-    mut process: Process,
+    process: Process,
     wishes: &Wishes,
     warnings: &mut Vec<String>,
     console: &mut Console<'_>,
+) -> Result<Child> {
+    exec_watched(found, config, process, wishes, &How::default(), warnings, &mut TerminalOnly(console))
+}
+
+/// The same, while `witness` is told how far it is.
+///
+/// # Errors
+/// Those of [`exec`], and that of `witness`.
+pub fn exec_watched(
+    found: &Container,
+    config: &Config,
+    mut process: Process,
+    wishes: &Wishes,
+    how: &How<'_>,
+    warnings: &mut Vec<String>,
+    witness: &mut dyn Witness,
 ) -> Result<Child> {
     let id = &found.state.id;
     let status = found.status()?;
@@ -59,8 +84,8 @@ pub fn exec(
         let wait = !place.complete_at_clone();
         let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
         let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
-        let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: false, stdio: None };
-        let mut events = Visit { found, filter: &init.filter, place, console };
+        let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: how.reparent, stdio: how.stdio };
+        let mut events = Visit { found, filter: &init.filter, place, witness };
         parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
     };
     // A cgroup that the container has divided takes no process, or is gone from under it: then where its init is, as runc does.
@@ -93,15 +118,16 @@ fn root_of(pid: i32) -> Result<OwnedFd> {
 }
 
 /// What happens between clone and the program.
-struct Visit<'a, 'c> {
+struct Visit<'a, 'w> {
     found: &'a Container,
     filter: &'a Option<Filter>,
     place: &'a Join,
-    console: &'a mut Console<'c>,
+    witness: &'a mut (dyn Witness + 'w),
 }
 
 impl Events for Visit<'_, '_> {
-    fn cloned(&mut self, pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {
+    fn cloned(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.witness.reached(Milestone::Cloned(pid, pidfd))?;
         if self.place.complete_at_clone() { Ok(()) } else { self.place.attach(pid) }
     }
 
@@ -114,7 +140,7 @@ impl Events for Visit<'_, '_> {
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<()> {
-        (self.console)(master)
+        self.witness.console(master)
     }
 
     fn seccomp_listener(&mut self, listener: OwnedFd, pid: i32) -> Result<()> {

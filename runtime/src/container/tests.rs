@@ -24,7 +24,14 @@ impl Fixture {
         let id = format!("rrun-test-{name}-{}", std::process::id());
         let resources = Resources::default();
         let path = format!("/{id}");
-        let request = Request { id: &id, cgroups_path: Some(&path), systemd: false, resources: &resources, devices: &[] };
+        let request = Request {
+            id: &id,
+            cgroups_path: Some(&path),
+            systemd: false,
+            resources: &resources,
+            devices: &[],
+            annotations: &Default::default(),
+        };
         let plan = plan(&Host::detect().unwrap(), &request).unwrap();
         plan.create().unwrap();
         let mut child = Command::new("sh");

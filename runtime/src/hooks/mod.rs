@@ -130,7 +130,8 @@ fn cwd_steps(cwd: &Path) -> Vec<Op> {
 }
 
 fn plan(hook: &Hook, mut ops: Vec<Op>) -> InitPlan {
-    ops.extend([Op::NewSession, Op::Disinherit { keep_fds: 0 }, Op::Execute]);
+    // Killed in the middle of a hook, we leave none behind that goes on with what has become of the container.
+    ops.extend([Op::NewSession, Op::Disinherit { keep_fds: 0 }, Op::DieWithParent, Op::Execute]);
     let steps = ops.into_iter().map(|op| Step { field: "hook".into(), op }).collect();
     InitPlan { steps, program: program(hook, None), filter: None }
 }

@@ -198,6 +198,7 @@ impl Walk<'_> {
             Op::Credentials { uid, gid, groups, umask } => process::credentials(*uid, *gid, groups.as_deref(), *umask),
             Op::Capabilities { sets } => process::capabilities(sets),
             Op::Disinherit { keep_fds } => self.disinherit(*keep_fds),
+            Op::DieWithParent => sys::process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).by(Call::Prctl).map(drop),
             Op::Execute => self.execute(),
         }
     }

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::error::{Context as _, Error, Result};
 use crate::init::protocol::{Kind, Message, SIZE};
@@ -21,6 +22,7 @@ use crate::plan::{Duties, InitPlan, Op, Plan};
 use crate::sys;
 
 pub use own_exe::protect;
+pub(crate) use report::failed_start;
 pub use sources::{open_rootfs, try_sources};
 
 /// What a caller of [`create`] does at points of a container's birth. Each may block.
@@ -272,6 +274,7 @@ fn fetch(pidfd: BorrowedFd<'_>, number: u16) -> Result<OwnedFd> {
 fn died(child: &Child, reparent: bool) -> Error {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     if reparent {
+        // Its exit status is our parent's to know.
         return Error::failed("create", "init ended without a report");
     }
     // Not reaped here: the caller's clean-up does it.
@@ -302,25 +305,69 @@ pub fn send(socket: BorrowedFd<'_>, kind: Kind) -> Result<()> {
 }
 
 /// Receives a message, with a descriptor where there is one. None: the other end is closed.
+///
+/// # Errors
+/// The errno of recvmsg; EBADMSG for what is no message.
 pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>, Errno> {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    receive_flags(socket, RecvFlags::empty())
+}
+
+/// As [`receive`], but gives EAGAIN instead of waiting.
+///
+/// # Errors
+/// Those of [`receive`].
+pub fn try_receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>, Errno> {
+    receive_flags(socket, RecvFlags::DONTWAIT)
+}
+
+fn receive_flags(socket: BorrowedFd<'_>, flags: RecvFlags) -> Result<Option<(Message, Option<OwnedFd>)>, Errno> {
     let mut bytes = [0u8; SIZE];
+    let (length, fd) = receive_with_fd(socket, &mut bytes, flags)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    Message::decode(&bytes[..length]).map(|m| Some((m, fd))).ok_or(Errno::BADMSG)
+}
+
+/// recvmsg(2) of one record and at most one descriptor, which is close-on-exec.
+///
+/// # Errors
+/// The errno of recvmsg.
+pub(crate) fn receive_with_fd(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(usize, Option<OwnedFd>), Errno> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, recvmsg};
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        match recvmsg(socket, &mut [rustix::io::IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(socket, &mut [rustix::io::IoSliceMut::new(bytes)], &mut control, flags | RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             other => break other?,
         }
     };
-    if received.bytes == 0 {
-        return Ok(None);
-    }
     let mut fd = None;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
             fd = fds.last();
         }
     }
-    Message::decode(&bytes[..received.bytes]).map(|m| Some((m, fd))).ok_or(Errno::BADMSG)
+    Ok((received.bytes, fd))
+}
+
+/// sendmsg(2) of one record, with a descriptor where there is one. Does not allocate.
+///
+/// # Errors
+/// The errno of sendmsg.
+pub(crate) fn send_with_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if let Some(fd) = &fd
+        && !control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(fd)))
+    {
+        return Err(Errno::NOBUFS);
+    }
+    rustix::io::retry_on_intr(|| sendmsg(socket, &[rustix::io::IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)).map(drop)
 }

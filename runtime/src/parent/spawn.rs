@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
-use super::{Child, Options};
+use super::{Child, Options, receive_with_fd, send_with_fd};
 use crate::error::{Context as _, Error, Result};
 use crate::init::{self, Context, Gate};
 use crate::plan::{InitPlan, Namespaces, Op};
@@ -109,7 +109,8 @@ pub(super) fn enter_pid_namespace(target: BorrowedFd<'_>, proc: BorrowedFd<'_>) 
     Ok(own)
 }
 
-/// A process that joins, clones init as our child (CLONE_PARENT), reports its pid and exits.
+/// A process that joins, clones init as our child (CLONE_PARENT), reports its pid and exits. Where init is to be our parent's child,
+/// the stage is, too: somebody else reaps it.
 fn through_stage(
     request: &Request<'_>,
     args: &CloneArgs<'_>,
@@ -121,20 +122,20 @@ fn through_stage(
     // Others first, while we have our privileges over them; the user namespace last.
     let mut order: Vec<usize> = (0..namespaces.joined.len()).collect();
     order.sort_by_key(|i| namespaces.joined[*i].kind == NamespaceKind::User);
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("create", || "pipe2".into())?;
+    let (reader, writer) = socket_pair()?;
     let stage_args = CloneArgs { flags: args.flags & libc::CLONE_PARENT as u64, cgroup: None };
     let child_args = CloneArgs { flags: args.flags | libc::CLONE_PARENT as u64, cgroup: args.cgroup };
     let (_, stage) = clone3(&stage_args, || {
-        let report = |which: i32, number: i32| {
+        let report = |which: i32, number: i32, pidfd: Option<OwnedFd>| {
             let mut bytes = [0u8; 8];
             bytes[..4].copy_from_slice(&which.to_le_bytes());
             bytes[4..].copy_from_slice(&number.to_le_bytes());
-            let _ = rustix::io::write(&writer, &bytes);
+            let _ = send_with_fd(writer.as_fd(), &bytes, pidfd.as_ref().map(|fd| fd.as_fd()));
             exit_now(0)
         };
         for at in &order {
             if let Err(errno) = setns(files[*at].as_fd(), namespaces.joined[*at].kind.flag()) {
-                report(*at as i32, errno.raw_os_error());
+                report(*at as i32, errno.raw_os_error(), None);
             }
         }
         let init = || {
@@ -142,14 +143,15 @@ fn through_stage(
             init::run(plan, context)
         };
         match clone3(&child_args, init) {
-            Ok((pid, _)) => report(-1, pid),
-            Err(errno) => report(-2, errno.raw_os_error()),
+            Ok((pid, pidfd)) => report(-1, pid, Some(pidfd)),
+            Err(errno) => report(-2, errno.raw_os_error(), None),
         }
     })
     .at("create", || "clone3(stage)".into())?;
     drop(writer);
     let mut bytes = [0u8; 8];
-    let length = rustix::io::retry_on_intr(|| rustix::io::read(&reader, &mut bytes)).at("create", || "read(stage)".into())?;
+    let (length, pidfd) =
+        receive_with_fd(reader.as_fd(), &mut bytes, RecvFlags::empty()).at("create", || "recvmsg(stage)".into())?;
     if !request.options.reparent {
         let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(stage.as_fd()), rustix::process::WaitIdOptions::EXITED);
     }
@@ -158,13 +160,8 @@ fn through_stage(
     }
     let half = |at: usize| i32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     match (half(0), half(4)) {
-        (-1, pid) => {
-            // Our own child (or our parent's), not reaped yet: the number cannot have been reused.
-            let number = rustix::process::Pid::from_raw(pid).ok_or_else(|| Error::failed("create", "init has no pid"))?;
-            let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())
-                .at("create", || format!("pidfd_open({pid})"))?;
-            Ok((pid, pidfd))
-        }
+        // The descriptor comes along: whoever reaps init, if it is not us, may have done so, and the number be another's.
+        (-1, pid) => pidfd.map(|fd| (pid, fd)).ok_or_else(|| Error::failed("create", "init has no pidfd")),
         (-2, errno) => Err(clone_error(Errno::from_raw_os_error(errno), request)),
         (at, errno) => {
             let joined = &namespaces.joined[(at as usize).min(namespaces.joined.len() - 1)];

@@ -134,6 +134,7 @@ impl Display for Op {
                 cap_words(sets.ambient)
             ),
             Op::Disinherit { keep_fds } => write!(f, "default signals; close every descriptor from {} on at exec", 3 + keep_fds),
+            Op::DieWithParent => write!(f, "die with the parent"),
             Op::Execute => write!(f, "execute the program"),
         }
     }

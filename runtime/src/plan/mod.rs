@@ -233,6 +233,8 @@ pub enum Op {
     Credentials { uid: u32, gid: u32, groups: Option<Vec<u32>>, umask: u32 },
     /// The four other capability sets.
     Capabilities { sets: Sets },
+    /// SIGKILL when the parent dies: for hooks.
+    DieWithParent,
     /// Close or mark every descriptor beyond the preserved ones; default signals.
     Disinherit { keep_fds: u32 },
     /// execve(2).

@@ -124,7 +124,7 @@ impl Arch {
             )
     }
 
-    /// The number of the call with this index in [`numbers::NAMES`], as `seccomp_data.nr` has it.
+    /// The number of the call with this index in `numbers::NAMES`, as `seccomp_data.nr` has it.
     pub fn number(self, name: u16) -> Option<u32> {
         use Arch::*;
         let (column, base) = match self {

@@ -1,13 +1,12 @@
 //! Handing the listener of a filter with SCMP_ACT_NOTIFY to the seccomp agent (config-linux.md#containerprocessstate).
 
-use std::io::{IoSlice, Write};
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send,
     sendmsg, socket_with, sockopt,
 };
 use serde::Serialize;
@@ -64,6 +63,11 @@ pub fn send_listener(
         return Err(Error::failed(FIELD, "no room for the descriptor"));
     }
     let sent = sendmsg(&socket, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL).at(FIELD, what)?;
-    // A stream may take a part; the descriptor went with the first. SIGPIPE is ignored by every Rust program.
-    UnixStream::from(socket).write_all(&text[sent..]).at(FIELD, what)
+    // A stream may take a part; the descriptor went with the first.
+    let mut rest = &text[sent..];
+    while !rest.is_empty() {
+        let sent = send(&socket, rest, SendFlags::NOSIGNAL).at(FIELD, what)?;
+        rest = &rest[sent..];
+    }
+    Ok(())
 }

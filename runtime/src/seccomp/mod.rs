@@ -3,7 +3,7 @@
 //! What a profile means is what runc and libseccomp make of it (config-linux.md says little):
 //! - a name that an architecture lacks is left out there; one that is unknown everywhere is a warning;
 //! - an entry whose action is the default's is left out; conditions of an entry are joined by "and", but by "or" when two are on
-//!   the same argument; entries for one call by "or", see [`order`]; an entry without conditions beats those with; of two
+//!   the same argument; entries for one call by "or", see `order`; an entry without conditions beats those with; of two
 //!   entries without, the first counts;
 //! - 32-bit ABIs, x32 among them, compare the low 32 bits of argument and value;
 //! - socket and IPC calls are also ruled where they come as `socketcall` and `ipc`;
@@ -11,14 +11,19 @@
 //! - unless the default lets calls through, those with numbers above the highest that the profile names for the architecture get
 //!   ENOSYS, so that a program sees a kernel of the profile's age and not a refusal ([`Options::enosys`]).
 //!
-//! The way of it: [`profile`] checks, [`order`] sorts the rules of one call, this file turns them into nodes of a [`graph`] and
-//! numbers into ranges, [`search`] makes the search over those, [`emit`] writes the program.
+//! Otherwise than there: an errno where none goes is an error, as the specification wants; architectures of other machines may be
+//! listed whatever their byte order, their calls cannot come; without x32 in the list all numbers from 2^30 on end the thread,
+//! where runc answers ENOSYS from 2^31 on. And where libseccomp 2.5 compares the wrong word (see tests/seccomp-oracle), we do not.
+//!
+//! The way of it: `profile` checks, `order` sorts the rules of one call, this file turns them into nodes of a `graph` and
+//! numbers into ranges, `search` makes the search over those, `emit` writes the program.
 
 mod arch;
 mod emit;
 mod features;
 mod graph;
 mod listener;
+mod multiplex;
 mod names;
 mod numbers;
 mod order;
@@ -104,6 +109,16 @@ struct Point {
     node: Id,
 }
 
+/// One rule for one number.
+struct Said {
+    number: u32,
+    // Among all that is said, in the order of the profile.
+    place: usize,
+    // Of the profile, or beyond it of the operations of multiplexing calls.
+    rule: usize,
+    name: u16,
+}
+
 struct Compiler<'a> {
     profile: &'a Profile,
     options: Options,
@@ -182,46 +197,56 @@ impl Compiler<'_> {
     /// What the profile says of the numbers of an ABI, in order; the highest number whose name it mentions.
     fn points(&mut self, arch: Arch) -> Result<(Vec<Point>, Option<u32>)> {
         let profile = self.profile;
-        // Number and place in the profile, the rule.
-        let mut said: Vec<(u64, Cow<Rule>, u16)> = Vec::with_capacity(profile.calls.len() + 32);
+        let mut said: Vec<Said> = Vec::with_capacity(profile.calls.len() + 32);
+        let mut of_operations: Vec<Rule> = Vec::new();
         let mut highest = 0;
         for &Call { name, rules } in &profile.calls {
             let direct = arch.number(name);
-            let multiplexed = multiplexed(arch, name);
+            let multiplexed = multiplex::multiplexed(arch, name);
             // libseccomp gives calls that can also be multiplexed no number of their own there, and so runc does not see them.
             highest = direct.filter(|_| multiplexed.is_none()).map_or(highest, |number| number.max(highest));
-            for rule in &profile.rules[rules.0..rules.1] {
+            for rule in rules.0..rules.1 {
                 if let Some((number, operation)) = multiplexed {
-                    said.push((key(number, said.len()), Cow::Owned(of_operation(rule, operation)), name));
+                    said.push(Said { number, place: said.len(), rule: profile.rules.len() + of_operations.len(), name });
+                    of_operations.push(multiplex::of_operation(&profile.rules[rule], operation));
                 }
                 if let Some(number) = direct {
-                    said.push((key(number, said.len()), Cow::Borrowed(rule), name));
+                    said.push(Said { number, place: said.len(), rule, name });
                 }
             }
         }
-        said.sort_unstable_by_key(|(key, ..)| *key);
+        said.sort_unstable_by_key(|said| (said.number, said.place));
 
         let default = self.graph.verdict(profile.default);
         let mut points = Vec::with_capacity(said.len());
-        for of_one in said.chunk_by(|a, b| a.0 >> 32 == b.0 >> 32) {
-            let node = self.rules(of_one, arch.wide(), default)?;
-            points.push(Point { number: (of_one[0].0 >> 32) as u32, node });
+        let mut of_one: Vec<&Rule> = Vec::new();
+        for same in said.chunk_by(|a, b| a.number == b.number) {
+            of_one.clear();
+            of_one.extend(same.iter().map(|said| match said.rule.checked_sub(profile.rules.len()) {
+                None => &profile.rules[said.rule],
+                Some(i) => &of_operations[i],
+            }));
+            let node = self.rules(&of_one, arch.wide(), names::at(same[0].name), default)?;
+            points.push(Point { number: same[0].number, node });
         }
         Ok((points, (highest != 0).then_some(highest)))
     }
 
     /// The rules of one number, in the order of the profile.
-    fn rules(&mut self, said: &[(u64, Cow<Rule>, u16)], wide: bool, default: Id) -> Result<Id> {
+    fn rules(&mut self, said: &[&Rule], wide: bool, name: &str, default: Id) -> Result<Id> {
+        if said[0].conditions.is_empty() {
+            return Ok(self.graph.verdict(said[0].action));
+        }
         let mut conditional: Vec<Cow<Rule>> = Vec::with_capacity(said.len());
         // What the ABI compares of a condition; one without bits is always met.
         let words = if wide { u64::MAX } else { u32::MAX.into() };
-        for (_, rule, _) in said {
+        for &rule in said {
             conditional.push(match wide && rule.conditions.iter().all(|c| c.mask != 0) {
-                true => Cow::Borrowed(rule.as_ref()),
+                true => Cow::Borrowed(rule),
                 false => {
                     let cut = |c: &Condition| Condition { mask: c.mask & words, value: c.value & words, ..*c };
                     let conditions = rule.conditions.iter().map(cut).filter(|c| c.mask != 0).collect();
-                    Cow::Owned(Rule { conditions, ..*rule.as_ref() })
+                    Cow::Owned(Rule { conditions, ..*rule })
                 }
             });
         }
@@ -229,7 +254,7 @@ impl Compiler<'_> {
             return Ok(self.graph.verdict(always.action));
         }
         let conditional: Vec<&Rule> = conditional.iter().map(AsRef::as_ref).collect();
-        let ordered = order::ordered(&conditional, wide, names::at(said[0].2))?;
+        let ordered = order::ordered(&conditional, wide, name)?;
         let mut node = default;
         for rule in ordered.into_iter().rev() {
             let action = self.graph.verdict(rule.action);
@@ -310,65 +335,7 @@ fn equalities(c: &Condition) -> (Test, Test) {
     (high, low)
 }
 
-/// By number, then by place in the profile.
-fn key(number: u32, place: usize) -> u64 {
-    u64::from(number) << 32 | place as u64
-}
-
-/// Where a socket or IPC call also comes in as an operation of `socketcall(2)` or `ipc(2)`: that call's number, the operation's.
-fn multiplexed(arch: Arch, name: u16) -> Option<(u32, u64)> {
-    // <linux/net.h> from 1 on, <linux/ipc.h>.
-    const SOCKETCALL: [&str; 20] = [
-        "socket",
-        "bind",
-        "connect",
-        "listen",
-        "accept",
-        "getsockname",
-        "getpeername",
-        "socketpair",
-        "send",
-        "recv",
-        "sendto",
-        "recvfrom",
-        "shutdown",
-        "setsockopt",
-        "getsockopt",
-        "sendmsg",
-        "recvmsg",
-        "accept4",
-        "recvmmsg",
-        "sendmmsg",
-    ];
-    const IPC: [(&str, u64); 12] = [
-        ("semop", 1),
-        ("semget", 2),
-        ("semctl", 3),
-        ("semtimedop", 4),
-        ("msgsnd", 11),
-        ("msgrcv", 12),
-        ("msgget", 13),
-        ("msgctl", 14),
-        ("shmat", 21),
-        ("shmdt", 22),
-        ("shmget", 23),
-        ("shmctl", 24),
-    ];
-    if !arch.multiplexes() {
-        return None;
-    }
-    let text = names::at(name);
-    let (call, operation) = match SOCKETCALL.iter().position(|known| *known == text) {
-        Some(i) => ("socketcall", i as u64 + 1),
-        None => ("ipc", IPC.iter().find(|(known, _)| *known == text)?.1),
-    };
-    Some((arch.number(names::lookup(call)?)?, operation))
-}
-
-/// The rule of a socket or IPC call for its operation: the operation in place of what the rule says of the first argument.
-/// libseccomp keeps the conditions on the others, though they are different things there.
-fn of_operation(rule: &Rule, operation: u64) -> Rule {
-    let first = Condition { arg: 0, compare: Compare::Eq, mask: u64::MAX, value: operation };
-    let others = rule.conditions.iter().copied().filter(|c| c.arg != 0);
-    Rule { conditions: std::iter::once(first).chain(others).collect(), ..*rule }
-}
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod tests;

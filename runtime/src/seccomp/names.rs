@@ -29,7 +29,8 @@ pub fn at(index: u16) -> &'static str {
     &NAMES[usize::from(STARTS[index])..usize::from(STARTS[index + 1]) - 1]
 }
 
-const fn starts() -> [u16; COUNT + 1] {
+/// Where each name starts in [`NAMES`], and where the last ends.
+pub const fn starts() -> [u16; COUNT + 1] {
     let (mut starts, bytes) = ([0; COUNT + 1], NAMES.as_bytes());
     let (mut i, mut n) = (0, 1);
     while i < bytes.len() {

@@ -27,6 +27,15 @@ pub fn reset(signal: i32) {
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0usize, 8usize) };
 }
 
+/// Ignores a signal.
+pub fn ignore(signal: i32) {
+    // SAFETY: a kernel_sigaction whose handler is SIG_IGN and all else zero; it outlives the call.
+    unsafe {
+        let action = [libc::SIG_IGN as u64, 0, 0, 0];
+        libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), 0usize, 8usize);
+    }
+}
+
 /// Blocks `signals` for this thread and returns a signalfd (close-on-exec, non-blocking) that reads them.
 ///
 /// # Errors

