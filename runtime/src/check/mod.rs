@@ -71,7 +71,8 @@ impl Finding {
             Error::Failed { step, .. } => (step.clone(), Verdict::Impossible),
             Error::Hook { hook, .. } => (hook.clone(), Verdict::Wrong),
             Error::CommandNotFound { .. } | Error::CommandNotExecutable { .. } => ("process.args[0]".to_owned(), Verdict::Wrong),
-            Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::WrongState { .. } => {
+            // Not of a check.
+            Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::WrongState { .. } | Error::Reported { .. } => {
                 (String::new(), Verdict::Impossible)
             }
         };
