@@ -71,6 +71,7 @@ impl Finding {
             Error::Failed { step, .. } => (step.clone(), Verdict::Impossible),
             Error::Hook { hook, .. } => (hook.clone(), Verdict::Wrong),
             Error::CommandNotFound { .. } | Error::CommandNotExecutable { .. } => ("process.args[0]".to_owned(), Verdict::Wrong),
+            // Not of a check.
             Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::WrongState { .. } | Error::Reported { .. } => {
                 (String::new(), Verdict::Impossible)
             }

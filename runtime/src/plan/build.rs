@@ -229,6 +229,12 @@ fn check_config(config: &Config, linux: &Linux, namespaces: &Namespaces) -> Resu
         }
     }
     check_mappings(config, linux, namespaces)?;
+    if linux.intel_rdt.is_some() {
+        return Err(Error::unsupported(
+            "linux.intelRdt",
+            "classes of service of Intel RDT are not part of this version; remove it",
+        ));
+    }
     if !linux.net_devices.is_empty() && !namespaces.has(NamespaceKind::Network) {
         return Err(Error::config("linux.netDevices", "given, but linux.namespaces has no network namespace"));
     }
