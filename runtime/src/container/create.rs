@@ -150,7 +150,7 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, wit
     let cgroup = created?;
     let gate = match (&listener, how.wait) {
         (Some(fd), Wait::ForStart) => Gate::Listener(fd.as_fd()),
-        (_, Wait::ForParent) => Gate::Parent,
+        (Some(fd), Wait::ForParent) => Gate::Parent(fd.as_fd()),
         _ => Gate::Open,
     };
     let options = Options { gate, cgroup: cgroup.clone_fd(), reparent: how.reparent, stdio: how.stdio };
