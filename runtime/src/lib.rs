@@ -15,6 +15,7 @@ pub mod hooks;
 pub mod init;
 pub mod launch;
 pub mod mount;
+pub mod network;
 pub mod parent;
 pub mod plan;
 pub mod seccomp;

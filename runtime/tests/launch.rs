@@ -238,7 +238,7 @@ fn three_containers_one_loop() {
 
     let error = l.failed("wrong");
     assert_eq!(error.kind(), Kind::CommandNotFound);
-    assert_eq!(error.to_string(), "process.args[0]: exec \"/no/such\": no such file or directory");
+    assert_eq!(error.to_string(), "process.args[0]: exec /no/such: no such file or directory");
     let pid = l.ready("quick");
     assert_eq!(l.launch(quick_token).pid(), Some(pid));
     let container = Container::load(&l.root, &quick.id).unwrap();

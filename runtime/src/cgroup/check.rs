@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::apply::{Refused, refuse_used_v1, refuse_used_v2, why_missing};
+use super::apply::{refuse_used_v1, refuse_used_v2};
+use super::explain::{Refused, why_missing};
 use super::writes::{OnError, Write};
 use super::{CgroupPlan, Dir, file};
 use crate::error::{Error, Result};

@@ -1,5 +1,5 @@
 //! From the v1 values of config.json to those of cgroup2. The formulas are runc's, so that a container weighs the same
-//! under either runtime.
+//! under either runtime. And lists of CPUs.
 
 /// cpu.shares (2 to 262144, default 1024) to cpu.weight (1 to 10000, default 100); 0 is "not set".
 ///
@@ -39,6 +39,35 @@ pub fn swap_max(swap: i64, limit: i64) -> Result<Option<i64>, String> {
         _ if swap < limit => Err(format!("{swap} is less than memory.limit ({limit}): it is memory and swap together")),
         _ => Ok(Some(swap - limit)),
     }
+}
+
+/// `0-2,5` as its numbers (cpuset(7), "List format"); empty parts and blanks are taken, as the kernel takes them.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn parse_ranges(list: &str) -> Result<Vec<u32>, String> {
+    /// CONFIG_NR_CPUS is at most 8192 and MAX_NUMNODES 1024 today.
+    const MOST: u32 = 65_535;
+    let mut all = Vec::new();
+    let one = |text: &str| match text.trim().parse::<u32>() {
+        Ok(n) if n <= MOST => Ok(n),
+        _ => Err(format!("{list:?} is no list such as 0-2,5")),
+    };
+    for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let (first, last) = match part.split_once('-') {
+            // The kernel also takes `0-31:2/16`; runc's systemd driver does not.
+            Some((first, last)) => (one(first)?, one(last.split(':').next().unwrap_or(last))?),
+            None => (one(part)?, one(part)?),
+        };
+        if first > last {
+            return Err(format!("{list:?}: the range {part} runs backwards"));
+        }
+        if all.len() + (last - first) as usize > MOST as usize {
+            return Err(format!("{list:?} lists more than {MOST} numbers"));
+        }
+        all.extend(first..=last);
+    }
+    if all.is_empty() { Err(format!("{list:?} is an empty list")) } else { Ok(all) }
 }
 
 #[cfg(test)]
@@ -90,5 +119,14 @@ mod tests {
         }
         assert!(swap_max(4096, 0).unwrap_err().contains("needs memory.limit"));
         assert!(swap_max(4096, 8192).unwrap_err().contains("less than memory.limit"));
+    }
+
+    #[test]
+    fn lists() {
+        assert_eq!(parse_ranges("0-2,5").unwrap(), [0, 1, 2, 5]);
+        assert_eq!(parse_ranges(" 1 ,, 3-3").unwrap(), [1, 3]);
+        for bad in ["", ",", "a", "1-", "-1", "2-1", "1-2-3", "65536", "0-65535,0-65535"] {
+            assert!(parse_ranges(bad).is_err(), "{bad:?}");
+        }
     }
 }

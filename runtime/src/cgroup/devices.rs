@@ -149,6 +149,8 @@ fn read(rule: &DeviceRule, field: String) -> Result<Rule> {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
+            // Once meant "all" in v1's own type field, and written here by mistake since; runc passes over it, too.
+            'a' => 0,
             _ => return Err(Error::config(format!("{field}.access"), format!("{c:?} is none of r, w, m"))),
         };
     }

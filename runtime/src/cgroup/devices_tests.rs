@@ -189,6 +189,7 @@ fn rules_are_checked() {
     };
     assert!(bad(r#"{"allow":true,"type":"x"}"#).starts_with("linux.resources.devices[0].type: \"x\""));
     assert!(bad(r#"{"allow":true,"access":"rx"}"#).starts_with("linux.resources.devices[0].access: 'x'"));
+    assert!(bad(r#"{"allow":true,"access":"a"}"#).starts_with("linux.resources.devices[0].access: empty"));
     assert!(bad(r#"{"allow":true,"access":""}"#).starts_with("linux.resources.devices[0].access: empty"));
     assert!(bad(r#"{"allow":true,"major":-2}"#).starts_with("linux.resources.devices[0].major: -2"));
     assert!(bad(r#"{"allow":true,"minor":4294967296}"#).starts_with("linux.resources.devices[0].minor: "));

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::{Cgroup, Dir, file, path};
 use crate::error::{Context, Error, Result};
 
-const STEP: &str = "exec cgroup";
+const STEP: &str = "exec cgroup: adding pid of the new process to cgroups";
 /// The flag that [`SubCgroups`] comes from.
 const FLAG: &str = "--cgroup";
 
@@ -88,9 +88,11 @@ impl Cgroup {
                 legacy.iter_mut().find(|d| d.controllers.iter().any(|c| c == controller))
             };
             let Some(dir) = dir else {
-                let what =
-                    if controller.is_empty() { "the unified tree".to_owned() } else { format!("a v1 {controller} hierarchy") };
-                return Err(Error::config(FLAG, format!("this host does not have {what}")));
+                let problem = match controller.as_str() {
+                    "" => "this host has no unified tree: give <controller>:<path>".to_owned(),
+                    c => format!("unknown controller {c}: this host has no v1 hierarchy with it"),
+                };
+                return Err(Error::config(FLAG, problem));
             };
             dir.path = path::join(&dir.path, sub);
         }

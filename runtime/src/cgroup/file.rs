@@ -33,25 +33,36 @@ pub(crate) fn write_fd(fd: BorrowedFd<'_>, value: &str) -> Result<(), Errno> {
 /// The whole of `file`.
 pub(crate) fn read_at(dir: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
     let fd = fs::openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    read_fd(fd.as_fd())
+    read_fd(fd.as_fd(), false)
+}
+
+/// [`read_at`] for a file that the kernel gives out in one piece (cgroup.events, cgroup.controllers): one read(2).
+pub(crate) fn read_piece_at(dir: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
+    let fd = fs::openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    read_fd(fd.as_fd(), true)
 }
 
 /// [`read_at`] with a path.
 pub(crate) fn read(path: &str) -> Result<String, Errno> {
     let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    read_fd(fd.as_fd())
+    read_fd(fd.as_fd(), false)
 }
 
-/// Reads to the end. Kernel files give short reads only at their end, so one read serves most of them.
-pub(crate) fn read_fd(fd: BorrowedFd<'_>) -> Result<String, Errno> {
+/// [`read_piece_at`] with a path.
+pub(crate) fn read_piece(path: &str) -> Result<String, Errno> {
+    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    read_fd(fd.as_fd(), true)
+}
+
+/// Reads to the end. Files of many records (mountinfo, cgroup.procs) end with an empty read only; one that is a single
+/// `piece` ends with the first read that does not fill the buffer.
+fn read_fd(fd: BorrowedFd<'_>, piece: bool) -> Result<String, Errno> {
     let mut text = vec![0u8; 4096];
     let mut len = 0;
     loop {
         let n = rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut text[len..]))?;
         len += n;
-        // seq_file fills the buffer as far as whole records go: only an empty read is the end, but a single short
-        // record (every one-line file) is also known to be complete when it ends in a newline far from the buffer's end.
-        if n == 0 || (len < 2048 && n == len && text[len - 1] == b'\n' && !text[..len - 1].contains(&b'\n')) {
+        if n == 0 || (piece && len < text.len()) {
             break;
         }
         if len == text.len() {
@@ -112,6 +123,6 @@ mod tests {
         let whole = std::fs::read_to_string("/proc/self/status").unwrap();
         let read = read("/proc/self/status").unwrap();
         assert_eq!(whole.lines().count(), read.lines().count());
-        assert_eq!(super::read("/proc/sys/kernel/ostype").unwrap(), "Linux\n");
+        assert_eq!(read_piece("/proc/sys/kernel/ostype").unwrap(), "Linux\n");
     }
 }

@@ -66,7 +66,7 @@ impl Host {
     /// No cgroup file system is mounted, or /proc cannot be read.
     pub fn detect() -> Result<Self> {
         const STEP: &str = "cgroup";
-        let own = file::read("/proc/self/cgroup").at(STEP, || "read(\"/proc/self/cgroup\")".into())?;
+        let own = file::read_piece("/proc/self/cgroup").at(STEP, || "read(\"/proc/self/cgroup\")".into())?;
         let v2 = rustix::fs::statfs(ROOT).is_ok_and(|s| s.f_type == CGROUP2_MAGIC);
         if v2 {
             return Ok(Self::v2(&own));
@@ -81,7 +81,7 @@ impl Host {
 
     /// The mounts as mountinfo has them, whatever is at /sys/fs/cgroup: for saying where a controller is.
     pub(crate) fn detect_v1() -> Result<Self> {
-        let own = file::read("/proc/self/cgroup").at("cgroup", || "read(\"/proc/self/cgroup\")".into())?;
+        let own = file::read_piece("/proc/self/cgroup").at("cgroup", || "read(\"/proc/self/cgroup\")".into())?;
         let mounts = file::read("/proc/self/mountinfo").at("cgroup", || "read(\"/proc/self/mountinfo\")".into())?;
         Ok(Self::parse(&mounts, &own))
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::stats::{Blkio, BlkioEntry, CpuSet, Hugetlb, MemoryEntry, Pids, Psi, PsiData, Stats};
-use super::{Binding, Cgroup, Dir, apply, file, writes};
+use super::{Binding, Cgroup, Dir, convert, explain, file};
 use crate::error::{Error, Result};
 
 const STEP: &str = "stats";
@@ -166,7 +166,7 @@ fn cpuacct(f: &Files, s: &mut Stats) -> Result<()> {
 fn cpuset(f: &Files, c: &mut CpuSet) -> Result<()> {
     for (name, list) in [("cpuset.cpus", &mut c.cpus), ("cpuset.mems", &mut c.mems)] {
         if let Some(text) = f.text(name)? {
-            *list = writes::parse_ranges(text.trim()).map_err(|_| f.odd(name, &text))?;
+            *list = convert::parse_ranges(text.trim()).map_err(|_| f.odd(name, &text))?;
         }
     }
     let flags = [
@@ -301,7 +301,7 @@ fn blkio_v1(f: &Files, b: &mut Blkio) -> Result<()> {
 }
 
 fn hugetlb(f: &Files, s: &mut Stats, v1: bool) -> Result<()> {
-    for size in apply::page_sizes() {
+    for size in explain::page_sizes() {
         // Reservations are what a limit counts, where the kernel has them (5.7 and later).
         let mut entry = Hugetlb::default();
         let names = [format!("hugetlb.{size}.rsvd"), format!("hugetlb.{size}")];

@@ -19,6 +19,7 @@ pub mod convert;
 mod dbus;
 mod devices;
 mod exec;
+mod explain;
 mod file;
 mod host;
 mod live;

@@ -84,12 +84,16 @@ pub struct CgroupPlan {
 /// A field that is wrong, or a limit for which the host has no hierarchy.
 pub fn plan(host: &Host, request: &Request<'_>) -> Result<CgroupPlan> {
     let (cgroup, unit) = place(host, request)?;
-    let resources = if unit.is_some() { for_systemd(request.resources) } else { Cow::Borrowed(request.resources) };
+    let mut warnings = Vec::new();
+    let mut resources = Cow::Borrowed(request.resources);
+    if unit.is_some() {
+        resources = for_systemd(resources, &mut warnings);
+    }
     let w = writes::all(&resources, Purpose::Create, &cgroup)?;
-    let (list, warnings) = (w.list, w.warnings);
+    warnings.extend(w.warnings);
     let mut dirs: Vec<DirPlan> = cgroup.dirs().map(|d| DirPlan { dir: d.clone(), writes: Vec::new() }).collect();
     let first_legacy = usize::from(cgroup.unified.is_some());
-    for (at, write) in list {
+    for (at, write) in w.list {
         let i = match at {
             Binding::V2 => 0,
             Binding::V1(i) => first_legacy + i,
@@ -105,15 +109,25 @@ pub fn plan(host: &Host, request: &Request<'_>) -> Result<CgroupPlan> {
 }
 
 /// Values as systemd keeps them, so that it and the kernel are told the same.
-pub(crate) fn for_systemd(resources: &Resources) -> Cow<'_, Resources> {
-    let mut r = Cow::Borrowed(resources);
-    if let Some(quota) = resources.cpu.as_ref().and_then(|c| c.quota)
-        && let period = resources.cpu.as_ref().and_then(|c| c.period).unwrap_or(0)
-        && let rounded = systemd::rounded_quota(quota, period)
-        && rounded != quota
-        && let Some(cpu) = &mut r.to_mut().cpu
-    {
-        cpu.quota = Some(rounded);
+pub(crate) fn for_systemd<'a>(mut r: Cow<'a, Resources>, warnings: &mut Vec<String>) -> Cow<'a, Resources> {
+    if let Some(cpu) = &r.cpu {
+        let quota = cpu.quota.unwrap_or(0);
+        let rounded = systemd::rounded_quota(quota, cpu.period.unwrap_or(0));
+        // CPUWeight is both: 0 stands for idle.
+        let both = cpu.idle == Some(1) && cpu.shares.is_some_and(|s| s != 0);
+        if (rounded != quota || both)
+            && let Some(cpu) = &mut r.to_mut().cpu
+        {
+            cpu.quota = Some(rounded);
+            if both {
+                cpu.shares = None;
+                warnings.push("unable to apply both cpu.shares and cpu.idle through systemd: ignoring cpu.shares".into());
+            }
+        }
+    }
+    if r.unified.get("cpu.idle").is_some_and(|v| v.trim() == "1") && r.unified.contains_key("cpu.weight") {
+        r.to_mut().unified.remove("cpu.weight");
+        warnings.push("unable to apply both cpu.weight and cpu.idle through systemd: ignoring cpu.weight".into());
     }
     r
 }

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use super::convert;
 use super::dbus::{CallError, Connection, Method, SYSTEM_BUS, Value};
 use super::devices::{Exceptions, Kind, Rule, letters};
 use super::path::UnitName;
-use super::{convert, writes};
 use crate::error::{Error, Result};
 use crate::spec::resources::{Cpu, Memory, Resources};
 
@@ -163,7 +163,7 @@ fn bit_mask(list: &str) -> Option<Vec<u8>> {
     if list.contains(':') {
         return None;
     }
-    let numbers = writes::parse_ranges(list).ok()?;
+    let numbers = convert::parse_ranges(list).ok()?;
     let mut mask = vec![0u8; *numbers.iter().max()? as usize / 8 + 1];
     for n in numbers {
         mask[n as usize / 8] |= 1 << (n % 8);

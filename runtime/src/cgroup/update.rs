@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::apply::{self, Refused, enable, write_all};
+use super::apply::{self, enable, write_all};
+use super::explain::Refused;
 use super::plan::{DevicePlan, for_systemd};
 use super::writes::{self, Purpose, Write};
 use super::{Binding, Cgroup, Dir, Layout, bpf, devices, file, systemd};
@@ -27,7 +28,11 @@ impl Cgroup {
     /// A value that is wrong, a limit that the host lacks, a write that the kernel refuses: then all is as before.
     pub fn update(&self, resources: &Resources, listed: &[Device]) -> Result<Vec<String>> {
         let resources = self.completed(resources)?;
-        let resources = if self.unit.is_some() { for_systemd(&resources) } else { Cow::Borrowed(&resources) };
+        let mut warnings = Vec::new();
+        let resources = match &self.unit {
+            Some(_) => for_systemd(Cow::Owned(resources), &mut warnings),
+            None => Cow::Owned(resources),
+        };
         let w = writes::all(&resources, Purpose::Update, self)?;
         let devices =
             if resources.devices.is_empty() { None } else { Some(DevicePlan::new(self, &resources, listed, Purpose::Update)?) };
@@ -50,7 +55,8 @@ impl Cgroup {
                 }
             }
         }
-        done.map(|()| w.warnings)
+        warnings.extend(w.warnings);
+        done.map(|()| warnings)
     }
 
     /// The kernel first: what it refuses, systemd is not told. What systemd writes on being told may go beyond that, so the
@@ -132,24 +138,44 @@ impl Cgroup {
         })
     }
 
+    /// Quota (-1: none) and period, microseconds.
+    fn present_quota(&self) -> Option<(i64, u64)> {
+        let read = |name: &str| file::read(&format!("{}/{name}", self.dir("cpu")?.full())).ok();
+        let (quota, period) = match self.binding("cpu")? {
+            Binding::V2 => read("cpu.max")?.trim().split_once(' ').map(|(q, p)| (q.to_owned(), p.to_owned()))?,
+            Binding::V1(_) => (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?),
+        };
+        Some((quota.trim().parse().unwrap_or(-1), period.trim().parse().ok()?))
+    }
+
     /// Adds to `r` the present partner of what is given alone.
     fn completed(&self, r: &Resources) -> Result<Resources> {
         let mut r = r.clone();
         let v2 = |c| self.binding(c) == Some(Binding::V2);
+        // In v1's files each stands alone; systemd wants both there, too.
         if let Some(cpu) = &mut r.cpu
-            && v2("cpu")
+            && (v2("cpu") || self.unit.is_some())
         {
             let (quota, period) = (cpu.quota.unwrap_or(0), cpu.period.unwrap_or(0));
             if (quota == 0) != (period == 0)
-                && let Some(dir) = self.dir("cpu")
-                && let Ok(text) = file::read(&format!("{}/cpu.max", dir.full()))
-                && let Some((q, p)) = text.trim().split_once(' ')
+                && let Some((q, p)) = self.present_quota()
             {
                 if quota == 0 {
-                    cpu.quota = Some(q.parse().unwrap_or(-1));
+                    cpu.quota = Some(q);
                 } else {
-                    cpu.period = p.parse().ok();
+                    cpu.period = Some(p);
                 }
+            }
+        }
+        // For systemd a weight ends cpu.idle; the kernel would refuse it.
+        if self.unit.is_some() && self.present("cpu", "cpu.idle") == Some(1) {
+            if let Some(cpu) = &mut r.cpu
+                && cpu.shares.is_some_and(|s| s != 0)
+            {
+                cpu.idle.get_or_insert(0);
+            }
+            if r.unified.contains_key("cpu.weight") {
+                r.unified.entry("cpu.idle".into()).or_insert_with(|| "0".into());
             }
         }
         if let Some(m) = &mut r.memory {
@@ -178,9 +204,9 @@ impl Cgroup {
         let Some(m) = r.memory.as_ref().filter(|m| m.check_before_update == Some(true)) else { return Ok(()) };
         let name = if self.binding("memory") == Some(Binding::V2) { "memory.current" } else { "memory.usage_in_bytes" };
         let Some(usage) = self.present("memory", name) else { return Ok(()) };
-        for (field, value) in [("memory.swap", m.swap), ("memory.limit", m.limit)] {
+        for (field, what, value) in [("memory.swap", "memory+swap limit", m.swap), ("memory.limit", "memory limit", m.limit)] {
             if let Some(v) = value.filter(|v| *v > 0 && *v <= usage) {
-                return Err(Error::config(field, format!("{v} bytes are not more than what is in use, {usage} bytes")));
+                return Err(Error::config(field, format!("rejecting {what} {v} <= usage {usage} (bytes in use)")));
             }
         }
         Ok(())

@@ -308,7 +308,7 @@ impl Writes<'_> {
     fn cpuset(&mut self, c: &Cpu) -> Result<()> {
         for (name, file, list) in [("cpu.cpus", "cpuset.cpus", &c.cpus), ("cpu.mems", "cpuset.mems", &c.mems)] {
             let Some(list) = list.as_deref().filter(|l| !l.is_empty()) else { continue };
-            parse_ranges(list).map_err(|e| self.bad(name, e))?;
+            convert::parse_ranges(list).map_err(|e| self.bad(name, e))?;
             let at = self.binding(name, "cpuset")?;
             self.push(at, name, "cpuset", file, list, OnError::Fail);
         }
@@ -489,7 +489,7 @@ impl Writes<'_> {
             let mount = &self.cgroup.legacy[i].mount;
             return Err(Error::unsupported(
                 self.field(&name),
-                format!("{controller} is bound to v1 at {mount}; unified is for what cgroup2 has"),
+                format!("{controller} is bound to v1 at {mount}: invalid configuration, as unified is for what cgroup2 has"),
             ));
         }
         let field = self.field(&name);
@@ -497,33 +497,4 @@ impl Writes<'_> {
         self.list.push((at, Write { field, controller, file, value: value.to_owned(), on_error: OnError::Fail }));
         Ok(())
     }
-}
-
-/// `0-2,5` as its numbers (cpuset(7), "List format"); empty parts and blanks are taken, as the kernel takes them.
-///
-/// # Errors
-/// What is wrong with it, in words.
-pub(crate) fn parse_ranges(list: &str) -> Result<Vec<u32>, String> {
-    /// CONFIG_NR_CPUS is at most 8192 and MAX_NUMNODES 1024 today.
-    const MOST: u32 = 65_535;
-    let mut all = Vec::new();
-    let one = |text: &str| match text.trim().parse::<u32>() {
-        Ok(n) if n <= MOST => Ok(n),
-        _ => Err(format!("{list:?} is no list such as 0-2,5")),
-    };
-    for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let (first, last) = match part.split_once('-') {
-            // The kernel also takes `0-31:2/16`; runc's systemd driver does not.
-            Some((first, last)) => (one(first)?, one(last.split(':').next().unwrap_or(last))?),
-            None => (one(part)?, one(part)?),
-        };
-        if first > last {
-            return Err(format!("{list:?}: the range {part} runs backwards"));
-        }
-        if all.len() + (last - first) as usize > MOST as usize {
-            return Err(format!("{list:?} lists more than {MOST} numbers"));
-        }
-        all.extend(first..=last);
-    }
-    if all.is_empty() { Err(format!("{list:?} is an empty list")) } else { Ok(all) }
 }

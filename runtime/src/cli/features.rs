@@ -184,7 +184,7 @@ pub fn known() -> Known {
             flags: memory::FLAGS.map(|(name, _)| name).to_vec(),
         }),
         idmap: Some(true),
-        net_devices: Some(false),
+        net_devices: Some(true),
         annotations: vec![crate::cgroup::PROPERTY_ANNOTATION],
     }
 }

@@ -124,13 +124,15 @@ pub fn create_watched(root: &StateRoot, prepared: &Prepared, how: &How<'_>, witn
     match attempt(&dir, &mut state, prepared, how, witness) {
         Ok(child) => Ok(Launched { dir, lock, state, child }),
         Err(error) => {
-            undo(&dir, &state, prepared);
+            undo(&dir, &state);
             Err(error)
         }
     }
 }
 
 fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, witness: &mut dyn Witness) -> Result<Child> {
+    // A cgroup that others use must never get into the state: what stands there is killed and removed.
+    prepared.cgroup.refuse_used()?;
     // Written before anything is made: whoever finds it can remove what a crash leaves.
     state.cgroup = Some(prepared.cgroup.cgroup().clone());
     let config = serde_json::to_vec(&prepared.config).map_err(|e| Error::failed("config.json", e.to_string()))?;
@@ -141,7 +143,11 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, wit
         Wait::No => None,
         wait => Some(start_socket(dir, wait == Wait::ForStart)?),
     };
-    let cgroup = prepared.cgroup.create()?;
+    let created = prepared.cgroup.create();
+    if created.is_err() {
+        state.cgroup = None; // it has undone itself
+    }
+    let cgroup = created?;
     let gate = match (&listener, how.wait) {
         (Some(fd), Wait::ForStart) => Gate::Listener(fd.as_fd()),
         (_, Wait::ForParent) => Gate::Parent,
@@ -175,9 +181,11 @@ fn start_socket(dir: &Dir, listening: bool) -> Result<OwnedFd> {
 }
 
 /// Removes what a failed create has made. What cannot be removed now, `delete --force` finds by the state.
-fn undo(dir: &Dir, state: &State, prepared: &Prepared) {
-    let cgroup = prepared.cgroup.cgroup();
-    let gone = cgroup.kill_all().and_then(|()| cgroup.destroy(LAST_WAIT));
+fn undo(dir: &Dir, state: &State) {
+    let gone = match &state.cgroup {
+        Some(cgroup) => cgroup.kill_all().and_then(|()| cgroup.destroy(LAST_WAIT)),
+        None => Ok(()),
+    };
     if state.init.is_some() {
         let _ = super::delete::poststop(state);
     }

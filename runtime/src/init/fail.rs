@@ -25,7 +25,7 @@ calls! {
     IoprioSet = "ioprio_set", SchedSetaffinity = "sched_setaffinity", SetMempolicy = "set_mempolicy", Personality = "personality",
     Seccomp = "seccomp", Prctl = "prctl", Capset = "capset", Execve = "execve", OpenPty = "open(/dev/pts/ptmx)",
     TtyIoctl = "ioctl", Dup = "dup3", Accept = "accept4", Recv = "recvmsg", Send = "sendmsg", CloseRange = "close_range",
-    Unlinkat = "unlinkat", CopyUp = "copy (tmpcopyup)", Find = "look up",
+    Unlinkat = "unlinkat", CopyUp = "copy (tmpcopyup)", NetIoctl = "ioctl(SIOCSIFFLAGS, lo)", Find = "look up",
 }
 
 /// A failed step.

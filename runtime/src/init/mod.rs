@@ -146,6 +146,7 @@ impl Walk<'_> {
                 if offsets.is_empty() { Ok(()) } else { self.write_proc_self(c"timens_offsets", offsets) }
             }
             Op::UnshareCgroup => sys::clone::unshare(libc::CLONE_NEWCGROUP as u64).by(Call::Unshare),
+            Op::Loopback => sys::process::loopback_up().by(Call::NetIoctl),
             Op::NewSession => match rustix::process::setsid() {
                 Ok(_) | Err(Errno::PERM) => Ok(()), // already a leader
                 Err(errno) => Err(errno).by(Call::Setsid),

@@ -1,10 +1,11 @@
 //! What only the parent may do for init: id maps, limits, oom_score_adj, time offsets, network devices.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Result};
+use crate::network::move_devices;
 use crate::plan::Duties;
 use crate::plan::facts::RLIMITS;
 use crate::sys::process::prlimit;
@@ -29,10 +30,13 @@ pub(super) fn perform(duties: &Duties, pid: i32, proc: BorrowedFd<'_>) -> Result
         write(proc, pid, "oom_score_adj", adj.to_string().as_bytes(), "process.oomScoreAdj")
             .map_err(|e| e.hint("lowering oom_score_adj needs CAP_SYS_RESOURCE"))?;
     }
-    if let Some((name, _)) = duties.net_devices.first() {
-        return Err(Error::unsupported(format!("linux.netDevices.{name}"), "network devices cannot be moved yet"));
+    if duties.net_devices.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let path = format!("{pid}/ns/net");
+    let namespace = rustix::fs::openat(proc, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let namespace = namespace.at("linux.netDevices", || format!("open(\"/proc/{path}\")"))?;
+    move_devices(&duties.net_devices, namespace.as_fd())
 }
 
 /// Writes a file of /proc/PID in one call, as the kernel wants it.

@@ -106,6 +106,9 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
     if late_cgroup_namespace {
         step("linux.namespaces (cgroup)", Op::UnshareCgroup);
     }
+    if namespaces.is_new(NamespaceKind::Network) {
+        step("linux.namespaces (network)", Op::Loopback);
+    }
     step("create", Op::NewSession);
     if !request.no_new_keyring {
         // linux/keyctl.h: the possessor may do all, the user view and search.
@@ -236,7 +239,10 @@ fn check_config(config: &Config, linux: &Linux, namespaces: &Namespaces) -> Resu
         return Err(Error::config("linux.netDevices", "given, but linux.namespaces has no network namespace"));
     }
     for (name, device) in &linux.net_devices {
-        for name in std::iter::once(name).chain(&device.name) {
+        let inside = device.name.as_deref().filter(|n| !n.is_empty());
+        // A template: the kernel puts the first free number there.
+        let plain = inside.map(|n| n.replacen("%d", "0", 1));
+        for name in std::iter::once(name).chain(&plain) {
             let bad = name.is_empty()
                 || name.len() > 15
                 || name == "."
@@ -269,7 +275,9 @@ fn duties(
         oom_score_adj: process.oom_score_adj.filter(|_| userns),
         limits: if userns { limits.to_vec() } else { Vec::new() },
         time_offsets: None,
-        net_devices: net_devices.map(|(name, d)| (name.clone(), d.name.clone().unwrap_or_else(|| name.clone()))).collect(),
+        net_devices: net_devices
+            .map(|(name, d)| (name.clone(), d.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| name.clone())))
+            .collect(),
     })
 }
 

@@ -26,6 +26,7 @@ impl Display for Op {
                 }
             }
             Op::UnshareCgroup => write!(f, "new cgroup namespace, rooted at the container's cgroup"),
+            Op::Loopback => write!(f, "bring up the loopback device"),
             Op::NewSession => write!(f, "new session"),
             Op::Keyring { name, .. } => write!(f, "new session keyring {}", name.to_string_lossy()),
             Op::Isolate => write!(f, "make all mounts slaves of the host's"),

@@ -150,6 +150,8 @@ pub enum Op {
     UnshareTime { offsets: Vec<u8> },
     /// unshare(2) of the cgroup namespace, once the process is in its cgroup.
     UnshareCgroup,
+    /// The loopback device of the new network namespace comes up.
+    Loopback,
     /// setsid(2).
     NewSession,
     /// A session keyring of its own (keyctl(2)).

@@ -313,6 +313,26 @@ pub fn pty_unlock(master: BorrowedFd<'_>) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_ioctl, master.as_raw_fd(), libc::TIOCSPTLCK, &raw const zero) }).map(drop)
 }
 
+/// ioctl(2) SIOCSIFFLAGS: brings up `lo` of this network namespace (netdevice(7)).
+///
+/// # Errors
+/// The errno of socket or ioctl.
+pub fn loopback_up() -> Result<(), Errno> {
+    /// `struct ifreq` of linux/if.h, with flags.
+    #[repr(C)]
+    struct Request {
+        name: [u8; 16],
+        flags: libc::c_short,
+        rest: [u8; 22],
+    }
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    // Of any family: the request is for the namespace.
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let mut request = Request { name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0", flags: libc::IFF_UP as libc::c_short, rest: [0; 22] };
+    // SAFETY: `request` has the size and layout of the ifreq that the kernel copies in.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) }).map(drop)
+}
+
 /// getcwd(2): the raw call, which says `(unreachable)` where libc's would hide it.
 ///
 /// # Errors

@@ -10,10 +10,14 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use rrun_tests::host::hierarchy;
 use rrun_tests::leaks::{self, Snapshot};
+
+/// Seconds that one test executable may take; the slowest takes about 200 in the virtual machine.
+const DEADLINE: u64 = 420;
 
 #[derive(Default)]
 struct Counts {
@@ -101,7 +105,30 @@ fn run(executable: &str, stage: &str, tag: &str, notes: &Path, counts: &mut Coun
         }
     };
     let (mut ok, mut bad, mut complete) = (0, 0, false);
-    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()).map_while(Result::ok) {
+    // A reader of its own: a process that a failed test left behind may hold the pipe for ever, and a test may never end.
+    let (sender, lines) = std::sync::mpsc::channel();
+    if let Some(out) = child.stdout.take() {
+        std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    }
+    let deadline = started + Duration::from_secs(DEADLINE);
+    let mut ended = None;
+    loop {
+        let line = match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => break,
+            // Ended a while ago, and nothing more was said.
+            Err(RecvTimeoutError::Timeout) if ended.is_some_and(|at: Instant| at.elapsed().as_secs() >= 2) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                if ended.is_none() && matches!(child.try_wait(), Ok(Some(_))) {
+                    ended = Some(Instant::now());
+                }
+                if ended.is_none() && Instant::now() > deadline {
+                    let _ = child.kill();
+                    counts.failures.push(format!("{subject}: killed: not done after {DEADLINE} s"));
+                }
+                continue;
+            }
+        };
         let verdict = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "));
         match verdict {
             Some((_, "ok")) => ok += 1,
