@@ -294,7 +294,7 @@ fn limits_move_their_lines() {
         cases.push(one(
             "/linux/resources/unified",
             json!({"memory.high": "1000000"}),
-            "linux.resources.unified.memory.high",
+            "linux.resources.unified[\"memory.high\"]",
             "1000000",
         ));
     }
