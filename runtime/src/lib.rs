@@ -17,6 +17,7 @@ pub mod init;
 pub mod launch;
 pub mod mount;
 pub mod network;
+pub mod notify;
 pub mod parent;
 pub mod plan;
 pub mod seccomp;

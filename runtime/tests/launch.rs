@@ -299,7 +299,7 @@ fn a_program_that_cannot_run_fails_at_start() {
     l.launch(token).start().unwrap();
     let error = l.failed("odd");
     assert_eq!(error.kind(), Kind::CommandNotExecutable);
-    assert!(error.to_string().contains("exec \"/odd\": exec format error"), "{error}");
+    assert!(error.to_string().contains("exec /odd: exec format error"), "{error}");
     assert_eq!(l.exit(pid), 1);
     l.delete("removal", &bundle, false);
     assert_eq!(l.answer("removal", None), Progress::Deleted);

@@ -36,9 +36,9 @@ pub static COMMAND: Command = Command {
 /// The failed step; nothing is left of the container then.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     crate::parent::protect()?;
-    let wishes = wishes(globals, args)?;
     let name = args.first();
     id::check(name)?;
+    let wishes = wishes(globals, args, name)?;
     let bundle = absolute(Path::new(args.text("bundle").unwrap_or(".")))?;
     let config = Config::read(&bundle)?;
     let socket = args.text("console-socket");

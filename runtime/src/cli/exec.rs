@@ -82,7 +82,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     }
     drop(child.socket);
     match signals {
-        Some(signals) => signals.wait(child.pid, child.pidfd.as_fd(), relay),
+        Some(signals) => signals.wait(child.pid, child.pidfd.as_fd(), relay, None),
         None => Ok(0),
     }
 }

@@ -21,8 +21,8 @@ use crate::state::id;
 pub static COMMAND: Command = Command {
     name: "explain",
     summary: "print step by step what running a bundle would do",
-    about: "Nothing is run or changed. Each line says who does it (parent: the command create or run; init: the process that\n\
-            becomes the program; start; delete), which field of config.json asks for it, and what is done.",
+    about: "Nothing is run or changed. Each line says who does it (parent: the command create or run; init: the process\n\
+            that becomes the program; start; delete), which field of config.json asks for it, and what is done.",
     flags: &[
         Flag::word("format", &["table", "json"], "form of the list (default: table)").short('f'),
         Flag::text("name", "ID", "id of the container (default: the name of the bundle's directory)"),

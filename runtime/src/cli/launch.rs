@@ -8,9 +8,11 @@ use rustix::process::{WaitOptions, WaitStatus};
 
 use super::Globals;
 use super::args::Args;
+use super::log::Log;
 use crate::container::Wishes;
 use crate::container::prepare::check_fds;
 use crate::error::{Context as _, Error, Result};
+use crate::notify::{Listener, Manager};
 use crate::sys::signal;
 use crate::tty::{Relay, send_fd};
 
@@ -55,7 +57,7 @@ pub fn passed_fds(args: &Args) -> Result<(u32, u32)> {
 ///
 /// # Errors
 /// Those of [`passed_fds`].
-pub fn wishes(globals: &Globals, args: &Args) -> Result<Wishes> {
+pub fn wishes(globals: &Globals, args: &Args, id: &str) -> Result<Wishes> {
     let (listen_fds, preserve_fds) = passed_fds(args)?;
     Ok(Wishes {
         systemd: globals.systemd_cgroup,
@@ -63,6 +65,7 @@ pub fn wishes(globals: &Globals, args: &Args) -> Result<Wishes> {
         no_new_keyring: args.on("no-new-keyring"),
         preserve_fds,
         listen_fds,
+        notify: Manager::from_env()?.map(|_| globals.root.join(id)),
     })
 }
 
@@ -116,6 +119,25 @@ pub fn console<'a>(socket: Option<&'a str>, relay: &'a mut Option<Relay>) -> imp
     }
 }
 
+/// A container's readiness, passed on while it runs in the foreground: the service manager watches us, not the container.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    /// What the container talks to.
+    pub listener: Listener,
+    /// Whom we tell.
+    pub manager: Manager,
+    /// For what goes wrong.
+    pub log: &'a Log,
+}
+
+impl Forward<'_> {
+    /// False if it cannot be done: once is enough to be told.
+    fn pass_on(&self) -> bool {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        self.listener.forward(&self.manager, own).map_err(|e| self.log.warn(&e.to_string())).is_ok()
+    }
+}
+
 /// Blocked signals, to be passed on once there is somebody to pass them to.
 #[derive(Debug)]
 pub struct Signals(OwnedFd);
@@ -135,10 +157,19 @@ impl Signals {
     ///
     /// # Errors
     /// poll fails.
-    pub fn wait(&self, pid: i32, pidfd: BorrowedFd<'_>, mut relay: Option<Relay>) -> Result<i32> {
+    pub fn wait(
+        &self,
+        pid: i32,
+        pidfd: BorrowedFd<'_>,
+        mut relay: Option<Relay>,
+        mut notify: Option<Forward<'_>>,
+    ) -> Result<i32> {
         let mut exit = None;
         while exit.is_none() {
-            let (child, signals, terminal) = self.poll(pidfd, relay.as_ref())?;
+            let (child, signals, terminal) = self.poll(pidfd, relay.as_ref(), notify.as_ref())?;
+            if notify.as_ref().is_some_and(|n| !n.pass_on()) {
+                notify = None;
+            }
             if let (Some(relay), Some([input, output])) = (&mut relay, terminal) {
                 relay.on_ready(input, output);
             }
@@ -156,7 +187,12 @@ impl Signals {
     }
 
     /// Waits until something is ready: the child, signals, the ends of the terminal.
-    fn poll(&self, pidfd: BorrowedFd<'_>, relay: Option<&Relay>) -> Result<(bool, bool, Option<[PollFlags; 2]>)> {
+    fn poll(
+        &self,
+        pidfd: BorrowedFd<'_>,
+        relay: Option<&Relay>,
+        notify: Option<&Forward<'_>>,
+    ) -> Result<(bool, bool, Option<[PollFlags; 2]>)> {
         let mut fds = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
         let interest = relay.map(Relay::interest);
         // An end that we want nothing from must not wake us by hanging up: it is left out.
@@ -168,6 +204,7 @@ impl Signals {
                 })
             })
         });
+        fds.extend(notify.map(|n| PollFd::new(&n.listener, PollFlags::IN)));
         rustix::io::retry_on_intr(|| poll(&mut fds, None)).at("run", || "poll".into())?;
         let ready = |at: usize| fds[at].revents();
         let terminal = places.map(|p| p.map(|place| place.map_or(PollFlags::empty(), ready)));

@@ -3,11 +3,12 @@
 use std::os::fd::AsFd;
 
 use super::args::{Args, Command, Example, Flag, Operand};
-use super::launch::{Signals, check_terminal, console, tell_caller, wishes};
+use super::launch::{Forward, Signals, check_terminal, console, tell_caller, wishes};
 use super::{Globals, target};
 use crate::container::create::{Launched, Wait, create};
 use crate::container::{Container, destroy, prepare, start};
 use crate::error::Result;
+use crate::notify::Manager;
 use crate::spec::Config;
 use crate::state::StateRoot;
 
@@ -60,8 +61,8 @@ pub static COMMAND: Command = Command {
 /// The failed step; nothing is left of the container then.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     crate::parent::protect()?;
-    let wishes = wishes(globals, args)?;
     let target = target::of_run(args)?;
+    let wishes = wishes(globals, args, &target.id)?;
     let config = Config::read(&target.bundle)?;
     let detached = args.on("detach");
     let socket = args.text("console-socket");
@@ -91,11 +92,19 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
         finish(globals, launched);
         return Err(error);
     }
-    let Some(signals) = signals else { return Ok(0) };
-    let Launched { dir, lock, state, child } = launched;
+    let Launched { dir, lock, state, child, notify } = launched;
     drop(lock); // others may stop, pause or change it while it runs
     drop(child.socket);
-    let code = signals.wait(pid, child.pidfd.as_fd(), relay)?;
+    let notify = notify.zip(Manager::from_env()?);
+    let Some(signals) = signals else {
+        if let Some((listener, manager)) = notify {
+            let told = listener.wait(&manager, pid, child.pidfd.as_fd());
+            told.unwrap_or_else(|error| globals.log.warn(&error.to_string()));
+        }
+        return Ok(0);
+    };
+    let forward = notify.map(|(listener, manager)| Forward { listener, manager, log: &globals.log });
+    let code = signals.wait(pid, child.pidfd.as_fd(), relay, forward)?;
     let container = Container::new(dir, state);
     container.say_oom(|text| globals.log.warn(text));
     if !args.on("keep") {

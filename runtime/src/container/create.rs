@@ -11,6 +11,7 @@ use crate::cgroup::{Cgroup, Created};
 use crate::error::{Context as _, Error, Result};
 use crate::hooks::{self, Place};
 use crate::init::Gate;
+use crate::notify::{self, Listener};
 use crate::parent::{self, Child, Events, Options};
 use crate::seccomp::send_listener;
 use crate::state::{Dir, Lock, Phase, Process, START_SOCKET, State, StateRoot, Status};
@@ -29,6 +30,8 @@ pub struct Launched {
     pub state: State,
     /// Its first process.
     pub child: Child,
+    /// Where it says that it is ready; with [`Wait::ForStart`] that is for `start` to open.
+    pub notify: Option<Listener>,
 }
 
 /// Who gets the container's terminal.
@@ -122,7 +125,7 @@ pub fn create_watched(root: &StateRoot, prepared: &Prepared, how: &How<'_>, witn
         }
     };
     match attempt(&dir, &mut state, prepared, how, witness) {
-        Ok(child) => Ok(Launched { dir, lock, state, child }),
+        Ok((child, notify)) => Ok(Launched { dir, lock, state, child, notify }),
         Err(error) => {
             undo(&dir, &state);
             Err(error)
@@ -130,7 +133,13 @@ pub fn create_watched(root: &StateRoot, prepared: &Prepared, how: &How<'_>, witn
     }
 }
 
-fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, witness: &mut dyn Witness) -> Result<Child> {
+fn attempt(
+    dir: &Dir,
+    state: &mut State,
+    prepared: &Prepared,
+    how: &How<'_>,
+    witness: &mut dyn Witness,
+) -> Result<(Child, Option<Listener>)> {
     // A cgroup that others use must never get into the state: what stands there is killed and removed.
     prepared.cgroup.refuse_used()?;
     // Written before anything is made: whoever finds it can remove what a crash leaves.
@@ -138,6 +147,10 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, wit
     let config = serde_json::to_vec(&prepared.config).map_err(|e| Error::failed("config.json", e.to_string()))?;
     dir.write_config(&config)?;
     dir.write(state)?;
+    if prepared.notify {
+        notify::make_directory(dir)?;
+    }
+    let notify = if prepared.notify && how.wait != Wait::ForStart { Listener::bind(dir)? } else { None };
     witness.reached(Milestone::Cgroup(prepared.cgroup.cgroup()))?;
     let listener = match how.wait {
         Wait::No => None,
@@ -150,7 +163,7 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, wit
     let cgroup = created?;
     let gate = match (&listener, how.wait) {
         (Some(fd), Wait::ForStart) => Gate::Listener(fd.as_fd()),
-        (_, Wait::ForParent) => Gate::Parent,
+        (Some(fd), Wait::ForParent) => Gate::Parent(fd.as_fd()),
         _ => Gate::Open,
     };
     let options = Options { gate, cgroup: cgroup.clone_fd(), reparent: how.reparent, stdio: how.stdio };
@@ -158,7 +171,7 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, wit
     let child = parent::create(&prepared.plan, &options, &mut events)?;
     state.phase = Phase::Created;
     match dir.write(state) {
-        Ok(()) => Ok(child),
+        Ok(()) => Ok((child, notify)),
         Err(error) => {
             let _ = crate::sys::signal::pidfd_send(child.pidfd.as_fd(), libc::SIGKILL);
             Err(error)

@@ -6,6 +6,7 @@ use crate::cgroup::{self, CgroupPlan, Host, Layout};
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::mount::plan::{CgroupView, V1View};
+use crate::notify;
 use crate::plan::{Facts, Filter, Plan, Request, build};
 use crate::seccomp;
 use crate::spec::config::{Config, Process, Seccomp};
@@ -24,6 +25,8 @@ pub struct Wishes {
     pub preserve_fds: u32,
     /// Descriptors handed over by systemd (sd_listen_fds(3)): from 3 on, before the preserved ones.
     pub listen_fds: u32,
+    /// State directory of a container whose caller wants to know when it is ready (NOTIFY_SOCKET).
+    pub notify: Option<PathBuf>,
 }
 
 /// Everything decided about a container.
@@ -35,6 +38,8 @@ pub struct Prepared {
     pub bundle: PathBuf,
     /// The file.
     pub config: Config,
+    /// Does it get a NOTIFY_SOCKET?
+    pub notify: bool,
     /// Its cgroup.
     pub cgroup: CgroupPlan,
     /// The rest.
@@ -45,7 +50,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// The first field that is wrong, or that this host cannot do.
-pub fn prepare(config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> Result<Prepared> {
+pub fn prepare(mut config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> Result<Prepared> {
     check_hooks(&config)?;
     let linux = config.linux.clone().unwrap_or_default();
     let resources = linux.resources.clone().unwrap_or_default();
@@ -67,6 +72,11 @@ pub fn prepare(config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> Resu
         env.extend(std::env::var("LISTEN_FDNAMES").ok().map(|names| format!("LISTEN_FDNAMES={names}")));
     }
     check_fds(wishes.listen_fds, wishes.preserve_fds)?;
+    if let Some(state) = &wishes.notify {
+        let (mount, variable) = notify::for_container(state);
+        config.mounts.push(mount);
+        env.push(variable);
+    }
     env.extend(home(&config, bundle));
     let hooks = config.hooks.clone().unwrap_or_default();
     let request = Request {
@@ -84,7 +94,7 @@ pub fn prepare(config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> Resu
     let mut plan = build(&config, &Facts::gather(), request)?;
     warnings.append(&mut plan.warnings);
     plan.warnings = warnings;
-    Ok(Prepared { id: id.to_owned(), bundle: bundle.to_owned(), config, cgroup, plan })
+    Ok(Prepared { id: id.to_owned(), bundle: bundle.to_owned(), config, notify: wishes.notify.is_some(), cgroup, plan })
 }
 
 fn check_hooks(config: &Config) -> Result<()> {

@@ -36,8 +36,8 @@ pub struct OpenTree {
 pub enum Gate<'fd> {
     /// Nowhere: `run` needs no stop.
     Open,
-    /// On the socket of its parent.
-    Parent,
+    /// On the socket of its parent. It has this one open meanwhile: by that others see that it waits.
+    Parent(BorrowedFd<'fd>),
     /// On the listening socket of the state directory: the parent may go away.
     Listener(BorrowedFd<'fd>),
 }
@@ -224,7 +224,7 @@ impl Walk<'_> {
     fn release(&mut self, keep_fds: u32) -> Done {
         (self.root, self.proc_self, self.empty, self.null) = (None, None, None, None);
         let mut keep = [self.context.socket.as_raw_fd(); 5];
-        if let Gate::Listener(fd) = self.context.gate {
+        if let Gate::Listener(fd) | Gate::Parent(fd) = self.context.gate {
             keep[1] = fd.as_raw_fd();
         }
         for (slot, fd) in keep[2..].iter_mut().zip(self.context.stdio.iter().flatten()) {
@@ -249,7 +249,7 @@ impl Walk<'_> {
         self.send(Kind::Ready)?; // EPIPE: the parent is gone, and so are we
         match self.context.gate {
             Gate::Open => Ok(()),
-            Gate::Parent => {
+            Gate::Parent(_) => {
                 self.receive(Kind::Start)?;
                 self.started = true;
                 Ok(())

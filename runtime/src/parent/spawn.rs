@@ -77,7 +77,7 @@ pub(super) fn spawn(request: &Request<'_>, plan: &InitPlan, context: &Context<'_
 /// Every descriptor that init works with, sorted.
 fn needed(context: &Context<'_>) -> Vec<i32> {
     let mut all = vec![context.socket.as_raw_fd(), context.proc.as_raw_fd()];
-    if let Gate::Listener(fd) = context.gate {
+    if let Gate::Listener(fd) | Gate::Parent(fd) = context.gate {
         all.push(fd.as_raw_fd());
     }
     all.extend(context.root.iter().chain(&context.target).map(|fd| fd.as_raw_fd()));
