@@ -9,7 +9,7 @@ use super::launch::{Signals, check_terminal, console, passed_fds, tell_caller};
 use crate::container::{Container, exec};
 use crate::error::{Error, Result};
 use crate::spec::config::{Config, Process};
-use crate::spec::{parse, read_bounded};
+use crate::spec::{parse, read_flag};
 
 /// The table of this command.
 pub static COMMAND: Command = Command {
@@ -91,7 +91,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
 fn process(args: &Args, config: &Config) -> Result<Process> {
     let program: Vec<String> = args.operands.iter().skip(1).cloned().collect();
     if let Some(file) = args.text("process") {
-        let mut process: Process = parse(&read_bounded(Path::new(file), "--process")?, file)?;
+        let mut process: Process = parse(&read_flag(Path::new(file), "--process")?, file)?;
         process.terminal |= args.on("tty");
         return Ok(process);
     }

@@ -78,11 +78,22 @@ pub fn exec_watched(
     let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
     let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
     let (namespaces, own_pid, userns) = namespaces_to_enter(config);
+    let linux = config.linux.as_ref();
+    let (memory_policy, personality) = (linux.and_then(|l| l.memory_policy.clone()), linux.and_then(|l| l.personality.clone()));
     let cgroup = found.group("exec")?;
     let asked = SubCgroups::parse(&wishes.cgroups)?;
     let mut attempt = |place: &Join, filter: Option<Filter>, warnings: &mut Vec<String>| {
         let wait = !place.complete_at_clone();
-        let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
+        let request = ExecRequest {
+            namespaces,
+            userns,
+            wait,
+            filter,
+            keep_fds: wishes.keep_fds,
+            id: id.clone(),
+            memory_policy: memory_policy.clone(),
+            personality: personality.clone(),
+        };
         let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
         let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: how.reparent, stdio: how.stdio };
         let mut events = Visit { found, filter: &init.filter, place, witness };

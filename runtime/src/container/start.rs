@@ -73,7 +73,21 @@ fn start_container_hooks(config: &Config, state: &State, pid: i32, pidfd: Borrow
     let hooks = config.hooks.as_ref().map(|h| &h.start_container[..]).unwrap_or_default();
     let Some(process) = config.process.as_ref().filter(|_| !hooks.is_empty()) else { return Ok(()) };
     let (namespaces, own_pid, userns) = namespaces_to_enter(config);
-    let request = ExecRequest { namespaces, userns, wait: false, filter: None, keep_fds: 0, id: state.id.clone() };
+    // Under the container's filter, but for one that asks an agent: it is the program's.
+    let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
+    let filter = seccomp.map(|s| prepare::compile(s, &mut Vec::new())).transpose()?.filter(|f| f.listener.is_none());
+    let linux = config.linux.as_ref();
+    let (memory_policy, personality) = (linux.and_then(|l| l.memory_policy.clone()), linux.and_then(|l| l.personality.clone()));
+    let request = ExecRequest {
+        namespaces,
+        userns,
+        wait: false,
+        filter,
+        keep_fds: 0,
+        id: state.id.clone(),
+        memory_policy: memory_policy.clone(),
+        personality: personality.clone(),
+    };
     let mut process = Process { terminal: false, oom_score_adj: None, ..process.clone() };
     add_home(&mut process, pid)?;
     let (init, duties) = build_exec(&process, &Facts::gather(), &request, &mut Vec::new())?;

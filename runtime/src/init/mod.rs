@@ -246,6 +246,9 @@ impl Walk<'_> {
     }
 
     fn wait_for_start(&mut self) -> Done {
+        if !matches!(self.context.gate, Gate::Open) {
+            sys::signal::end_when_asked();
+        }
         self.send(Kind::Ready)?; // EPIPE: the parent is gone, and so are we
         match self.context.gate {
             Gate::Open => Ok(()),

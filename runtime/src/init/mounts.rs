@@ -44,18 +44,14 @@ impl Walk<'_> {
             }
             _ => None,
         };
-        let late_readonly = mount.attr & ATTR_RDONLY != 0 && (mode.is_some() || mount.copy_up);
+        let late_readonly = mount.attr & ATTR_RDONLY != 0 && mount.copy_up;
         let attr = if late_readonly { mount.attr & !ATTR_RDONLY } else { mount.attr };
-        let fd = match self.superblock(mount, attr) {
+        let fd = match self.superblock(mount, attr, mode) {
             Err(Fail { errno: Errno::PERM | Errno::BUSY, .. }) if mount.fallback.is_some() => {
                 return self.bind(&mount.dest, mount.fallback.unwrap_or_default());
             }
             other => other?,
         };
-        if let Some(mode) = mode {
-            let dir = open_dir(fd.as_fd()).by(Call::Openat2)?;
-            rustix::fs::fchmod(dir, Mode::from_raw_mode(mode)).by(Call::Fchmod)?;
-        }
         if mount.copy_up && existed.is_some() {
             super::copyup::copy(dest.as_fd(), fd.as_fd()).by(Call::CopyUp)?;
         }
@@ -70,7 +66,7 @@ impl Walk<'_> {
     }
 
     /// fsopen, fsconfig, fsmount. What the file system says about a refused parameter goes along with the failure.
-    fn superblock(&mut self, mount: &NewMount, attr: u64) -> Done<OwnedFd> {
+    fn superblock(&mut self, mount: &NewMount, attr: u64, mode: Option<u32>) -> Done<OwnedFd> {
         let fs = rustix::mount::fsopen(mount.kind.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC).by(Call::Fsopen)?;
         for (index, (key, value)) in mount.params.iter().enumerate() {
             let done = match value {
@@ -81,6 +77,13 @@ impl Walk<'_> {
                 self.read_log(fs.as_fd());
                 return Err(Fail { call: Call::Fsconfig, errno, arg: index as u16 + 1 });
             }
+        }
+        if let Some(mode) = mode {
+            // As octal text, without allocation.
+            let digits = [9, 6, 3, 0].map(|shift| b'0' + (mode >> shift & 7) as u8);
+            let text = [digits[0], digits[1], digits[2], digits[3], 0];
+            let text = CStr::from_bytes_until_nul(&text).unwrap_or(c"0755");
+            rustix::mount::fsconfig_set_string(fs.as_fd(), c"mode", text).by(Call::Fsconfig)?;
         }
         if let Err(errno) = rustix::mount::fsconfig_create(fs.as_fd()) {
             self.read_log(fs.as_fd());

@@ -103,26 +103,31 @@ pub(super) fn capabilities(sets: &Sets) -> Done {
     Ok(())
 }
 
+/// Makes sure that the working directory is inside of the root (CVE-2024-21626).
+fn verify_cwd() -> Done {
+    let mut buffer = [0u8; 4096];
+    match sys::process::getcwd(&mut buffer) {
+        Ok(_) if buffer[0] == b'/' => Ok(()),
+        // "(unreachable)", or removed meanwhile.
+        Ok(_) | Err(Errno::NOENT) => Err(Fail { call: Call::Getcwd, errno: Errno::XDEV, arg: 0 }),
+        Err(errno) => Err(errno).by(Call::Getcwd),
+    }
+}
+
 impl Walk<'_> {
-    /// Enters the working directory. root may not be let in where the user is (NFS), so EACCES is tried again as the user. The last
-    /// time we make sure that it is inside of the root (CVE-2024-21626).
+    /// Enters the working directory. root may not be let in where the user is (NFS): then it is tried again as the user.
     pub(super) fn chdir(&mut self, path: &CStr, last: bool) -> Done {
-        if !last || self.chdir_later {
-            match rustix::process::chdir(path) {
-                Err(Errno::ACCESS) if !last => self.chdir_later = true,
-                other => other.by(Call::Chdir)?,
-            }
-        }
-        if !last {
+        if last && !self.chdir_later {
             return Ok(());
         }
-        let mut buffer = [0u8; 4096];
-        match sys::process::getcwd(&mut buffer) {
-            Ok(_) if buffer[0] == b'/' => Ok(()),
-            // "(unreachable)", or removed meanwhile.
-            Ok(_) | Err(Errno::NOENT) => Err(Fail { call: Call::Getcwd, errno: Errno::XDEV, arg: 0 }),
-            Err(errno) => Err(errno).by(Call::Getcwd),
+        match rustix::process::chdir(path) {
+            Err(Errno::ACCESS) if !last => {
+                self.chdir_later = true;
+                return Ok(());
+            }
+            other => other.by(Call::Chdir)?,
         }
+        verify_cwd()
     }
 
     /// Looks for the program the way execvp(3) does. ENOENT: nowhere; EACCES: found, but not executable.
@@ -174,7 +179,8 @@ impl Walk<'_> {
         prctl(libc::PR_SET_PDEATHSIG, 0, 0).by(Call::Prctl)?;
         prctl(libc::PR_SET_THP_DISABLE, 0, 0).by(Call::Prctl)?;
         sys::signal::reset_all();
-        Ok(())
+        // Once more, after everything of ours is closed; where the user must enter it first, that step looks.
+        if self.chdir_later { Ok(()) } else { verify_cwd() }
     }
 
     /// The end: execve(2). The other candidates are tried where the user sees less than root did.

@@ -68,6 +68,8 @@ pub struct Builder<'a> {
     pub trees: Vec<Tree>,
     /// Steps so far.
     pub steps: Vec<Step>,
+    /// Steps for when /dev is filled.
+    pub late: Vec<Step>,
 }
 
 impl Builder<'_> {
@@ -197,12 +199,19 @@ impl Builder<'_> {
                 field: field.clone(),
             })
         });
+        let mut options = options.clone();
+        if dest.as_str() == "/dev" && options.attr.set & ATTR_RDONLY != 0 {
+            // Once its nodes and mount points are made.
+            options.attr.set &= !ATTR_RDONLY;
+            let changes = vec![(false, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() })];
+            self.late.push(Step { field: field.clone(), op: Op::Remount { dest: dest.clone(), changes } });
+        }
         let mount = NewMount {
             strict: kind == "proc" || kind == "sysfs",
             kind: c(kind)?,
             params,
             attr: options.attr.set,
-            changes: changes(&Options { attr: MountAttr::default(), ..options.clone() }, 0),
+            changes: changes(&Options { attr: MountAttr::default(), ..options }, 0),
             copy_up: options.copy_up,
             dest,
             fallback,

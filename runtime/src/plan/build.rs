@@ -10,7 +10,7 @@ use crate::devices;
 use crate::error::{Error, Result};
 use crate::mount::options::propagation;
 use crate::mount::plan::{Builder, CgroupView};
-use crate::spec::config::{Config, IdMapping, Linux, NamespaceKind, Process};
+use crate::spec::config::{Config, IdMapping, Linux, MemoryPolicy, NamespaceKind, Personality, Process};
 
 /// What the caller of [`build`] decides beside config.json.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +81,7 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
         base_propagation: if shared { 0 } else { root_kind & (libc::MS_SLAVE | libc::MS_PRIVATE) },
         trees: Vec::new(),
         steps: Vec::new(),
+        late: Vec::new(),
     };
 
     // Namespaces first; the pid namespace was the parent's to enter.
@@ -140,6 +141,8 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
         let size = process.console_size.map(|s| (s.height, s.width));
         step("process.terminal", Op::Console { size, bind: Some(Inside::clean(c"/dev/console")) });
     }
+    builder.steps.append(&mut builder.late);
+    let mut step = |field: &str, op: Op| builder.steps.push(Step { field: field.into(), op });
     if request.container_hooks {
         step("hooks.createContainer", Op::WaitForHooks);
     }
@@ -182,10 +185,8 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
     attribute_steps(process, &checked, &around, &mut builder.steps)?;
     let mut step = |field: &str, op: Op| builder.steps.push(Step { field: field.into(), op });
     step("create", Op::Affinity { mask: vec![u64::MAX; 16] });
-    if let Some(policy) = &linux.memory_policy {
-        step("linux.memoryPolicy", memory::op(policy)?);
-    }
-    step("linux.personality", personality(linux)?);
+    memory_and_personality(linux.memory_policy.as_ref(), linux.personality.as_ref(), &mut builder.steps)?;
+    let mut step = |field: &str, op: Op| builder.steps.push(Step { field: field.into(), op });
     step("process.cwd", Op::Chdir { path: checked.cwd.clone(), create: false, last: false });
     step("process.args[0]", Op::FindProgram);
     step("start", Op::WaitForStart);
@@ -281,9 +282,19 @@ fn duties(
     })
 }
 
+/// `linux.memoryPolicy` and `linux.personality`, for the first process and for `exec`.
+fn memory_and_personality(policy: Option<&MemoryPolicy>, persona: Option<&Personality>, steps: &mut Vec<Step>) -> Result<()> {
+    if let Some(policy) = policy {
+        let op = memory::op(policy)?;
+        steps.push(Step { field: "linux.memoryPolicy".into(), op });
+    }
+    steps.push(Step { field: "linux.personality".into(), op: personality(persona)? });
+    Ok(())
+}
+
 /// `linux.personality`; without it the kernel's default, whatever our caller had.
-fn personality(linux: &Linux) -> Result<Op> {
-    let Some(personality) = &linux.personality else { return Ok(Op::Personality { value: 0 }) };
+fn personality(personality: Option<&Personality>) -> Result<Op> {
+    let Some(personality) = personality else { return Ok(Op::Personality { value: 0 }) };
     if !personality.flags.is_empty() {
         return Err(Error::config("linux.personality.flags", "must be empty: the specification defines none"));
     }
@@ -307,8 +318,12 @@ pub struct ExecRequest {
     pub filter: Option<Filter>,
     /// Descriptors from 3 on that the program keeps.
     pub keep_fds: u32,
-    /// `--no-new-keyring` does not exist for exec; the container's ring is joined by name.
+    /// The container's id: its session keyring is joined by name.
     pub id: String,
+    /// The container's `linux.memoryPolicy`.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// The container's `linux.personality`.
+    pub personality: Option<Personality>,
 }
 
 /// Makes init's part of `exec`.
@@ -361,7 +376,8 @@ pub fn build_exec(
         _ => vec![u64::MAX; 16],
     };
     step("process.execCPUAffinity", Op::Affinity { mask });
-    step("exec", Op::Personality { value: 0 });
+    memory_and_personality(request.memory_policy.as_ref(), request.personality.as_ref(), &mut steps)?;
+    let mut step = |field: &str, op: Op| steps.push(Step { field: field.into(), op });
     step("process.cwd", Op::Chdir { path: checked.cwd.clone(), create: false, last: false });
     step("process.args[0]", Op::FindProgram);
     final_steps(process, &checked, &around, request.keep_fds, &mut steps);

@@ -115,7 +115,7 @@ impl Display for Op {
             Op::MemoryPolicy { mode, nodes } => write!(f, "set memory policy {mode:#x} nodes {nodes:x?}"),
             Op::Personality { value } => write!(f, "set personality {value:#x}"),
             Op::Chdir { path, last: false, .. } => write!(f, "enter {}", path.to_string_lossy()),
-            Op::Chdir { path, .. } => write!(f, "make sure that {} is inside of the root", path.to_string_lossy()),
+            Op::Chdir { path, .. } => write!(f, "enter {} as the user, where root was not let in", path.to_string_lossy()),
             Op::FindProgram => write!(f, "look for the program"),
             Op::Release { .. } => write!(f, "close every descriptor of the host"),
             Op::WaitForStart => write!(f, "ready: wait for start"),
@@ -134,7 +134,11 @@ impl Display for Op {
                 cap_words(sets.inheritable),
                 cap_words(sets.ambient)
             ),
-            Op::Disinherit { keep_fds } => write!(f, "default signals; close every descriptor from {} on at exec", 3 + keep_fds),
+            Op::Disinherit { keep_fds } => write!(
+                f,
+                "default signals; close every descriptor from {} on at exec; the working directory is inside of the root",
+                3 + keep_fds
+            ),
             Op::DieWithParent => write!(f, "die with the parent"),
             Op::Execute => write!(f, "execute the program"),
         }

@@ -253,6 +253,8 @@ pub fn label_steps(process: &Process, facts: &Facts, steps: &mut Vec<Step>) -> R
 pub fn final_steps(process: &Process, checked: &Checked, around: &Surroundings<'_>, keep_fds: u32, steps: &mut Vec<Step>) {
     let user = &process.user;
     let mut add = |field: &str, op: Op| steps.push(Step { field: field.into(), op });
+    // Before any filter: afterwards only calls may be made that every profile must allow anyway.
+    add("process", Op::Disinherit { keep_fds });
     add("process.user", Op::OwnStdio { uid: user.uid });
     // Without no_new_privs the filter needs CAP_SYS_ADMIN: before the drop. With it: last of all.
     if process.no_new_privileges {
@@ -266,7 +268,6 @@ pub fn final_steps(process: &Process, checked: &Checked, around: &Surroundings<'
     add("process.user", Op::Credentials { uid: user.uid, gid: user.gid, groups, umask });
     add("process.capabilities", Op::Capabilities { sets: checked.caps });
     add("process.cwd", Op::Chdir { path: checked.cwd.clone(), create: false, last: true });
-    add("process", Op::Disinherit { keep_fds });
     if process.no_new_privileges && checked.filter.is_some() {
         add("linux.seccomp", Op::Seccomp);
     }

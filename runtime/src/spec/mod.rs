@@ -28,6 +28,21 @@ impl Config {
     }
 }
 
+/// Reads a whole file or pipe of bounded size: what a flag names, `/dev/fd/63` among it.
+///
+/// # Errors
+/// It cannot be opened or read, or has more than 16 MiB.
+pub fn read_flag(path: &Path, flag: &str) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).at(flag, || format!("open({path:?})"))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).at(flag, || format!("read({path:?})"))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::config(flag, format!("{path:?} has more than {MAX_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// Reads a whole regular file of bounded size.
 ///
 /// # Errors

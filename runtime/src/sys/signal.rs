@@ -20,6 +20,24 @@ pub fn reset_all() {
     }
 }
 
+/// Lets the signals that ask a process to end do so, although it is the first of its pid namespace: there the default action
+/// does nothing (pid_namespaces(7)). None is blocked afterwards.
+pub fn end_when_asked() {
+    extern "C" fn end(signal: libc::c_int) {
+        crate::sys::process::exit_now(128 + signal);
+    }
+    // SAFETY: the handler only calls _exit, which may be called in one; both structures are zeroed, valid and outlive the calls.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = end as extern "C" fn(libc::c_int) as usize;
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2] {
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+        let none = 0u64;
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, 0usize, 8usize);
+    }
+}
+
 /// Puts one signal back to its default action: with SIGCHLD ignored the kernel would reap our children for us.
 pub fn reset(signal: i32) {
     let default = [0u64; 4];
