@@ -11,6 +11,7 @@ pub mod cli;
 pub mod container;
 pub mod devices;
 pub mod error;
+pub mod fingerprint;
 pub mod hooks;
 pub mod init;
 pub mod launch;

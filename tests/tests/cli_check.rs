@@ -203,9 +203,20 @@ fn the_host_is_asked() {
     let verdict = if may_raise { "ok" } else { "impossible" };
     let text = if may_raise { "-1000" } else { "CAP_SYS_RESOURCE" };
     brings(&rt, Bundle::sh("true"), |b| b.set("/process/oomScoreAdj", -1000), "process.oomScoreAdj", verdict, text);
-    let high = json!([{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1u64 << 40}]);
-    let text = if may_raise { "soft 1 " } else { "CAP_SYS_RESOURCE" };
-    brings(&rt, Bundle::sh("true"), |b| b.set("/process/rlimits", high), "process.rlimits[0] (RLIMIT_NOFILE)", verdict, text);
+    let high = json!([{"type": "RLIMIT_NPROC", "soft": 1000, "hard": 1u64 << 40}]);
+    let text = if may_raise { "soft 1000 " } else { "CAP_SYS_RESOURCE" };
+    brings(&rt, Bundle::sh("true"), |b| b.set("/process/rlimits", high), "process.rlimits[0] (RLIMIT_NPROC)", verdict, text);
+    // fs.nr_open bounds everybody.
+    let files = json!([{"type": "RLIMIT_NOFILE", "soft": 1000, "hard": 1u64 << 40}]);
+    let text = if may_raise { "fs.nr_open" } else { "CAP_SYS_RESOURCE" };
+    brings(
+        &rt,
+        Bundle::sh("true"),
+        |b| b.set("/process/rlimits", files),
+        "process.rlimits[0] (RLIMIT_NOFILE)",
+        "impossible",
+        text,
+    );
 
     // 2^12 CPUs are more than this suite will see.
     let cpus = json!("4000");

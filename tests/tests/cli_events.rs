@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rrun_tests::host::{cgroup_of, has_controller, state_hierarchy};
 use rrun_tests::runtime::Running;
-use rrun_tests::{Bundle, Hierarchy, Runtime, eventually, skip};
+use rrun_tests::{Bundle, Hierarchy, Runtime, eventually, hierarchy, skip};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -70,7 +70,7 @@ fn number(stats: &Value, pointer: &str) -> u64 {
 fn cpu_time_grows_with_a_loop_and_throttling_with_a_quota() {
     let v1 = state_hierarchy() == Hierarchy::V1;
     let mut worker = Worker::new(|b| b);
-    let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+    let spin = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
     worker.grows(&["/cpu/usage/total", "/cpu/usage/user"], spin);
     worker.grows(
         &["/cpu/usage/kernel"],
@@ -132,10 +132,13 @@ fn pids_count_processes_and_their_limit_moves_with_update() {
 
 #[test]
 fn the_cpuset_is_the_one_that_update_sets() {
-    let kind = state_hierarchy();
+    if hierarchy() == Hierarchy::V2 {
+        skip!("the statistics have a cpuset on version 1 only, as those of runc");
+    }
     if !has_controller("cpuset") {
         skip!("no cpuset controller");
     }
+    state_hierarchy();
     let worker = Worker::new(|b| b.set("/linux/resources/cpu/cpus", "0"));
     let cpus = |worker: &Worker| worker.stats()["cpuset"]["cpus"].clone();
     assert_eq!(cpus(&worker), serde_json::json!([0]));
@@ -145,21 +148,46 @@ fn the_cpuset_is_the_one_that_update_sets() {
     }
     worker.update(&["--cpuset-mems", "0"]);
     assert_eq!(worker.stats()["cpuset"]["mems"], serde_json::json!([0]));
-    if kind == Hierarchy::V1 {
-        let dir = cgroup_of(worker.rt.pid(&worker.bundle.id), "cpuset");
-        for name in
-            ["memory_migrate", "memory_spread_page", "memory_spread_slab", "sched_load_balance", "sched_relax_domain_level"]
-        {
-            let value = |worker: &Worker| worker.stats()["cpuset"][name].as_i64().unwrap_or(0);
-            let before = value(&worker);
-            let other = if before == 0 { 1 } else { 0 };
-            // A flag that this kernel does not have any more cannot be written.
-            if fs::write(dir.join(format!("cpuset.{name}")), other.to_string()).is_ok() {
-                let now = fs::read_to_string(dir.join(format!("cpuset.{name}"))).unwrap();
-                assert_eq!(value(&worker).to_string(), now.trim(), "{name}");
-                assert_ne!(value(&worker), before, "{name}");
-            }
+    let dir = cgroup_of(worker.rt.pid(&worker.bundle.id), "cpuset");
+    for name in ["memory_migrate", "memory_spread_page", "memory_spread_slab", "sched_load_balance", "sched_relax_domain_level"] {
+        let value = |worker: &Worker| worker.stats()["cpuset"][name].as_i64().unwrap_or(0);
+        let before = value(&worker);
+        let other = if before == 0 { 1 } else { 0 };
+        // A flag that this kernel does not have any more cannot be written.
+        if fs::write(dir.join(format!("cpuset.{name}")), other.to_string()).is_ok() {
+            let now = fs::read_to_string(dir.join(format!("cpuset.{name}"))).unwrap();
+            assert_eq!(value(&worker).to_string(), now.trim(), "{name}");
+            assert_ne!(value(&worker), before, "{name}");
         }
+    }
+}
+
+/// A directory of its own on a disk, removed when dropped.
+struct OnDisk {
+    dir: PathBuf,
+    major: u32,
+    minor: u32,
+}
+
+impl OnDisk {
+    fn new() -> Option<OnDisk> {
+        let on_disk = |place: &Path| {
+            let device = fs::metadata(place).ok()?.dev();
+            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+            // Rules are for whole disks.
+            Path::new(&format!("/sys/dev/block/{major}:{minor}/queue")).exists().then_some((major, minor))
+        };
+        let places = [std::env::temp_dir(), "/data".into()];
+        let (place, (major, minor)) = places.iter().find_map(|p| Some((p, on_disk(p)?)))?;
+        let dir = place.join(rrun_tests::unique());
+        fs::create_dir(&dir).unwrap();
+        Some(OnDisk { dir, major, minor })
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -169,29 +197,24 @@ fn block_io_counts_what_is_read_from_a_disk() {
     if !has_controller("blkio") && !has_controller("io") {
         skip!("no controller of block I/O");
     }
-    let file = "data";
+    let Some(disk) = OnDisk::new() else { skip!("neither the temporary directory nor /data is on a whole disk") };
+    let file = disk.dir.join("data");
+    fs::write(&file, vec![7u8; 8 << 20]).unwrap();
+    // Some kernels count only what a rule could throttle: one that never does.
+    let rule = serde_json::json!([{"major": disk.major, "minor": disk.minor, "rate": 1u64 << 40}]);
+    let source = disk.dir.to_str().unwrap();
     let mut worker = Worker::new(|b| {
-        fs::write(b.rootfs().join(file), vec![7u8; 8 << 20]).unwrap();
-        let device = fs::metadata(b.rootfs()).unwrap().dev();
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-        // Some kernels count only what a rule could throttle: one that never does.
-        let rule = serde_json::json!([{"major": major, "minor": minor, "rate": 1u64 << 40}]);
-        let whole = Path::new(&format!("/sys/dev/block/{major}:{minor}/queue")).exists();
-        if whole { b.set("/linux/resources/blockIO/throttleReadBpsDevice", rule) } else { b }
+        b.set("/linux/resources/blockIO/throttleReadBpsDevice", rule).mount("/disk", "bind", source, &["bind", "ro"])
     });
-    let device = fs::metadata(worker.bundle.rootfs()).unwrap().dev();
-    if !Path::new(&format!("/sys/dev/block/{}:{}/queue", rustix::fs::major(device), rustix::fs::minor(device))).exists() {
-        skip!("the temporary directory is not on a whole disk");
-    }
     let count = |stats: &Value, list: &str| -> u64 {
         let entries = stats["blkio"][list].as_array().cloned().unwrap_or_default();
         entries.iter().filter(|e| e["op"] == "Read").map(|e| e["value"].as_u64().unwrap_or(0)).sum()
     };
     let before = worker.stats();
-    let data = fs::File::open(worker.bundle.rootfs().join(file)).unwrap();
+    let data = fs::File::open(&file).unwrap();
     rustix::fs::fsync(&data).unwrap();
     rustix::fs::fadvise(&data, 0, None, rustix::fs::Advice::DontNeed).unwrap();
-    worker.does("cat /data > /dev/null");
+    worker.does("cat /disk/data > /dev/null");
     for list in ["ioServiceBytesRecursive", "ioServicedRecursive"] {
         let grown = eventually(|| (count(&worker.stats(), list) > count(&before, list)).then_some(()));
         assert!(grown.is_some(), "{list}: {before}\n{}", worker.stats());

@@ -283,11 +283,18 @@ fn limits_move_their_lines() {
         ));
     } else {
         let period = vec![("/linux/resources/cpu/quota", json!(5000)), ("/linux/resources/cpu/period", json!(54_321))];
+        let rt = Runtime::new();
+        let program = |major: u32| {
+            let rules = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": major, "minor": 1, "access": "r"}]);
+            let lines = explain(&rt, &Bundle::sh("true").set("/linux/resources/devices", rules));
+            lines.into_iter().find(|l| l["field"] == "linux.resources.devices").unwrap()["what"].clone()
+        };
+        assert_ne!(program(240), program(241));
         cases.push((period, "linux.resources.cpu.quota", "5000 54321"));
         cases.push(one(
             "/linux/resources/unified",
             json!({"memory.high": "1000000"}),
-            "linux.resources.unified.memory.high",
+            "linux.resources.unified[\"memory.high\"]",
             "1000000",
         ));
     }

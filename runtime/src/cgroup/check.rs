@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::apply::{refuse_used_v1, refuse_used_v2};
-use super::explain::{Refused, why_missing};
+use super::explain::{Refused, kernel_lacks, page_sizes, why_missing};
 use super::writes::{OnError, Write};
 use super::{CgroupPlan, Dir, file};
 use crate::error::{Error, Result};
@@ -59,12 +59,14 @@ fn ancestors(dir: &Dir) -> Vec<String> {
 
 /// Will there be a file to write to?
 fn reach(dir: &Dir, write: &Write) -> Result<()> {
-    let lacking = || Error::unsupported(&write.field, why_missing(dir, write, &Refused::default()));
     let c = &*write.controller;
+    let v2 = dir.controllers.is_empty();
+    let absent = || why_missing(dir, write, &Refused::default());
+    let lacking = || Error::unsupported(&write.field, if v2 { kernel_lacks(write) } else { absent() });
     let above = ancestors(dir);
-    if dir.controllers.is_empty() && c != "cgroup" {
+    if v2 && c != "cgroup" {
         if !lists(&format!("{}/cgroup.controllers", dir.mount), c) {
-            return Err(lacking());
+            return Err(Error::unsupported(&write.field, absent()));
         }
         // Below a cgroup with processes of its own no controller can be enabled (cgroups(7), "no internal processes"); the root may.
         for path in above.iter().filter(|p| **p != dir.mount && **p != dir.full()) {
@@ -74,6 +76,11 @@ fn reach(dir: &Dir, write: &Write) -> Result<()> {
                 return Err(Error::unsupported(&write.field, why));
             }
         }
+    }
+    // No cgroup may have the controller yet, so that there is nothing to look at: the page sizes tell.
+    let size = write.file.strip_prefix("hugetlb.").and_then(|rest| rest.split('.').next());
+    if size.is_some_and(|size| !page_sizes().iter().any(|s| s == size)) {
+        return Err(lacking());
     }
     let missing = |file: &str| sample(dir, &above, c).is_some_and(|sample| !Path::new(&format!("{sample}/{file}")).exists());
     match &write.on_error {

@@ -71,6 +71,12 @@ pub(super) fn why_missing(dir: &Dir, write: &Write, refused: &Refused) -> String
     if c != "cgroup" && !lists(format!("{}/cgroup.controllers", dir.full())) {
         return format!("{c} is not enabled for {}", dir.full());
     }
+    kernel_lacks(write)
+}
+
+/// For a file that cgroup2's controller does not have in this kernel.
+pub(super) fn kernel_lacks(write: &Write) -> String {
+    let c = &*write.controller;
     match &*write.file {
         f if f.starts_with("hugetlb.") => no_page_size(f),
         "memory.swap.max" => "this kernel has no swap accounting".into(),

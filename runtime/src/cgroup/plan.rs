@@ -10,6 +10,7 @@ use super::systemd::{self, UnitPlan};
 use super::writes::{self, Purpose, Write};
 use super::{Binding, Cgroup, Dir, Host, Layout, annotation, bpf};
 use crate::error::{Error, Result};
+use crate::fingerprint::fingerprint;
 use crate::spec::config::Device;
 use crate::spec::resources::Resources;
 use crate::sys::bpf::Insn;
@@ -202,7 +203,14 @@ impl fmt::Display for CgroupPlan {
         }
         match &self.devices {
             DevicePlan::AllowAll => {}
-            DevicePlan::Program(p) => writeln!(f, "bpf: device program of {} instructions  # linux.resources.devices", p.len())?,
+            DevicePlan::Program(p) => {
+                let print = fingerprint(p.iter().map(|i| i.word()));
+                writeln!(
+                    f,
+                    "bpf: device program of {} instructions, fingerprint {print:016x}  # linux.resources.devices",
+                    p.len()
+                )?;
+            }
             DevicePlan::Exceptions(i, e) => {
                 let dir = self.cgroup.legacy[*i].full();
                 for (allow, line) in e.writes_from(&Exceptions { default_allow: true, list: Default::default() }) {

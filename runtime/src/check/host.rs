@@ -47,7 +47,13 @@ pub(super) fn process(report: &mut Report, config: &Config, prepared: &Prepared,
             _ => {}
         }
     }
+    let most_files = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|n| n.trim().parse::<u64>().ok());
     for (i, limit) in process.rlimits.iter().enumerate() {
+        if let Some(most) = most_files.filter(|most| limit.kind == "RLIMIT_NOFILE" && limit.hard > *most) {
+            let text = format!("hard limit {} is above fs.nr_open, {most}, which nobody may exceed", limit.hard);
+            report.add(format!("process.rlimits[{i}] ({})", limit.kind), Verdict::Impossible, text);
+            continue;
+        }
         report.add(
             format!("process.rlimits[{i}] ({})", limit.kind),
             Verdict::Ok,

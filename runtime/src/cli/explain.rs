@@ -10,8 +10,9 @@ use super::globals::absolute;
 use super::table::table;
 use crate::container::{Prepared, Wishes, prepare};
 use crate::error::{Error, Result};
+use crate::fingerprint::fingerprint;
 use crate::plan::{Filter, Op, Program};
-use crate::seccomp;
+use crate::seccomp::{self, SockFilter};
 use crate::spec::Config;
 use crate::spec::config::{Hook, Hooks};
 use crate::state::id;
@@ -153,11 +154,8 @@ fn words(op: &Op, prepared: &Prepared) -> String {
 
 /// Size, fingerprint (to tell two filters of one size apart), flags and listener.
 fn filter_words(filter: &Filter) -> String {
-    // FNV-1a over the instructions as the kernel gets them.
-    let hash = filter.filter.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, i| {
-        let word = u64::from(i.code) << 48 | u64::from(i.jt) << 40 | u64::from(i.jf) << 32 | u64::from(i.k);
-        word.to_le_bytes().iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
-    });
+    let word = |i: &SockFilter| u64::from(i.code) << 48 | u64::from(i.jt) << 40 | u64::from(i.jf) << 32 | u64::from(i.k);
+    let hash = fingerprint(filter.filter.iter().map(word));
     let mut text = format!("{} instructions, fingerprint {hash:016x}", filter.filter.len());
     for flag in seccomp::flag_names(filter.flags) {
         text.push_str(&format!(", {flag}"));

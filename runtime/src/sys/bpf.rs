@@ -33,6 +33,11 @@ pub struct Insn {
 }
 
 impl Insn {
+    /// All of it as one number.
+    pub fn word(self) -> u64 {
+        u64::from(self.code) << 56 | u64::from(self.regs) << 48 | u64::from(self.off as u16) << 32 | u64::from(self.imm as u32)
+    }
+
     /// An instruction; `dst` and `src` are register numbers below 16.
     pub const fn new(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Self {
         let regs = if cfg!(target_endian = "little") { dst | src << 4 } else { dst << 4 | src };
