@@ -81,9 +81,10 @@ impl Container {
     fn signal_one(&self, pid: i32, signal: i32) -> Result<()> {
         // 0 stands for a process of another pid namespace, which has no number here.
         let Some(pid) = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else { return Ok(()) };
+        // EINVAL of pidfd_open: it is being reaped just now.
         let sent = pidfd_open(pid, PidfdFlags::empty()).and_then(|fd| pidfd_send(fd.as_fd(), signal));
         match sent {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Ok(()) | Err(Errno::SRCH | Errno::INVAL) => Ok(()),
             Err(e) => Err(self.failed_signal(signal, e)),
         }
     }

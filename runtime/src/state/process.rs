@@ -57,7 +57,8 @@ impl Process {
         };
         let fd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) => fd,
-            Err(Errno::SRCH) => return Ok(None),
+            // EINVAL: the number is no process any more, but its last thread is not forgotten yet.
+            Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
             Err(e) => return Err(Error::system("process", format!("pidfd_open({})", self.pid), e)),
         };
         // Looked at after it was opened: it is the right one now, so the descriptor is of the right one.
