@@ -16,7 +16,7 @@ mod bpf;
 pub mod convert;
 mod devices;
 mod exec;
-mod file;
+pub(crate) mod file;
 mod host;
 mod live;
 mod measure;

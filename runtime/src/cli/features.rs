@@ -164,6 +164,8 @@ pub fn known() -> Known {
     Known {
         capabilities: Some(caps::all().into_iter().map(|c| c.to_string()).collect()),
         cgroup: Some(Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true }),
+        intel_rdt: Some(IntelRdt { enabled: true, schemata: true, monitoring: true }),
+        net_devices: Some(true),
         ..Known::default()
     }
 }

@@ -136,6 +136,7 @@ pub fn create_watched(root: &StateRoot, prepared: &Prepared, how: &How<'_>, witn
 fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, witness: &mut dyn Witness) -> Result<(Child, Option<Listener>)> {
     // Written before anything is made: whoever finds it can remove what a crash leaves.
     state.cgroup = Some(prepared.cgroup.cgroup().clone());
+    state.rdt = prepared.rdt.as_ref().map(|rdt| rdt.group().clone());
     let config = serde_json::to_vec(&prepared.config).map_err(|e| Error::failed("config.json", e.to_string()))?;
     dir.write_config(&config)?;
     dir.write(state)?;
@@ -149,6 +150,10 @@ fn attempt(dir: &Dir, state: &mut State, prepared: &Prepared, how: &How<'_>, wit
         wait => Some(start_socket(dir, wait == Wait::ForStart)?),
     };
     let cgroup = prepared.cgroup.create()?;
+    if let Some(rdt) = &prepared.rdt {
+        rdt.make()?;
+        rdt.write()?;
+    }
     let gate = match (&listener, how.wait) {
         (Some(fd), Wait::ForStart) => Gate::Listener(fd.as_fd()),
         (_, Wait::ForParent) => Gate::Parent,
@@ -184,6 +189,7 @@ fn start_socket(dir: &Dir, listening: bool) -> Result<OwnedFd> {
 fn undo(dir: &Dir, state: &State, prepared: &Prepared) {
     let cgroup = prepared.cgroup.cgroup();
     let gone = cgroup.kill_all().and_then(|()| cgroup.destroy(LAST_WAIT));
+    let gone = gone.and_then(|()| state.rdt.as_ref().map_or(Ok(()), |group| group.remove()));
     if state.init.is_some() {
         let _ = super::delete::poststop(state);
     }
@@ -208,6 +214,10 @@ impl Events for Birth<'_, '_> {
         self.dir.write(self.state)?;
         if !self.cgroup.complete_at_clone() {
             self.cgroup.attach(pid)?;
+        }
+        // Before init forks or goes on: threads and children inherit it.
+        if let Some(group) = &self.state.rdt {
+            group.assign(pid)?;
         }
         self.witness.reached(Milestone::Mounts)
     }

@@ -76,7 +76,7 @@ pub fn exec_watched(
     let (namespaces, own_pid, userns) = namespaces_to_enter(config);
     let cgroup = found.group("exec")?.clone();
     let place = Place::of(cgroup, wishes)?;
-    let wait = !place.complete_at_clone();
+    let wait = !place.complete_at_clone() || found.state.rdt.is_some();
     let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
     let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
     let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: how.reparent, stdio: how.stdio };
@@ -138,7 +138,8 @@ struct Visit<'a, 'w> {
 impl Events for Visit<'_, '_> {
     fn cloned(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
         self.witness.reached(Milestone::Cloned(pid, pidfd))?;
-        self.place.attach(pid)
+        self.place.attach(pid)?;
+        self.found.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
     }
 
     fn runtime_hooks(&mut self, _pid: i32) -> Result<()> {

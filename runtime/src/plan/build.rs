@@ -95,7 +95,7 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
         step("linux.timeOffsets", Op::UnshareTime { offsets });
     }
     let late_cgroup_namespace = namespaces.is_new(NamespaceKind::Cgroup) && !request.cgroup.clone_into;
-    if duties != Duties::default() || !request.cgroup.clone_into || request.runtime_hooks {
+    if duties != Duties::default() || !request.cgroup.clone_into || request.runtime_hooks || linux.intel_rdt.is_some() {
         step("create", Op::WaitForParent);
     }
     if userns {
