@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::create::{Console, Milestone, TerminalOnly, Witness, announce};
 use super::{Container, namespaces_to_enter, passwd, prepare};
-use crate::cgroup::{Cgroup, Layout};
-use crate::error::{Context as _, Error, Result};
+use crate::cgroup::{Join, SubCgroups};
+use crate::error::{Context as _, Result};
 use crate::init::Gate;
 use crate::parent::{self, Child, Events, Options};
 use crate::plan::{ExecRequest, Facts, Filter, build_exec};
@@ -38,7 +39,14 @@ pub struct How<'fd> {
 ///
 /// # Errors
 /// The container is not running, or paused; the failed step.
-pub fn exec(found: &Container, config: &Config, process: Process, wishes: &Wishes, warnings: &mut Vec<String>, console: &mut Console<'_>) -> Result<Child> {
+pub fn exec(
+    found: &Container,
+    config: &Config,
+    process: Process,
+    wishes: &Wishes,
+    warnings: &mut Vec<String>,
+    console: &mut Console<'_>,
+) -> Result<Child> {
     exec_watched(found, config, process, wishes, &How::default(), warnings, &mut TerminalOnly(console))
 }
 
@@ -66,22 +74,43 @@ pub fn exec_watched(
         return Err(found.wrong_state("exec", status));
     }
     let (pid, pidfd) = found.init("exec")?;
-    if !process.env.iter().any(|e| e.starts_with("HOME=")) {
+    add_home(&mut process, pid)?;
+    let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
+    let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
+    let (namespaces, own_pid, userns) = namespaces_to_enter(config);
+    let cgroup = found.group("exec")?;
+    let asked = SubCgroups::parse(&wishes.cgroups)?;
+    // The first affinity holds until the process is in the cgroup: it must not be born there, nor be moved before it has set it.
+    let affinity = process.exec_cpu_affinity.as_ref().and_then(|a| a.initial.as_deref());
+    let late = affinity.is_some_and(|list| !list.is_empty());
+    let mut attempt = |place: &Join, filter: Option<Filter>, warnings: &mut Vec<String>| {
+        let wait = late || !place.complete_at_clone() || found.state.rdt.is_some();
+        let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
+        let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
+        let options = Options { gate: Gate::Open, cgroup: place.clone_fd().filter(|_| !late), reparent: how.reparent, stdio: how.stdio };
+        let mut events = Visit { found, filter: &init.filter, place, late, witness };
+        parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
+    };
+    // A cgroup that the container has divided takes no process, or is gone from under it: then where its init is, as runc does.
+    match cgroup.join(&asked).and_then(|place| attempt(&place, filter.clone(), warnings)) {
+        Err(error) if wishes.cgroups.is_empty() && matches!(error.errno(), Some(Errno::BUSY | Errno::NOENT)) => {
+            attempt(&cgroup.join_init(pid)?, filter, &mut Vec::new())
+        }
+        outcome => outcome,
+    }
+}
+
+/// Adds HOME from the /etc/passwd of the container whose init is `pid`, where the environment has none.
+///
+/// # Errors
+/// The container's root cannot be opened.
+pub fn add_home(process: &mut Process, pid: i32) -> Result<()> {
+    if !prepare::has_home(process) {
         let root = root_of(pid)?;
         let home = passwd::home(root.as_fd(), process.user.uid).unwrap_or_else(|| "/".into());
         process.env.push(format!("HOME={home}"));
     }
-    let seccomp = config.linux.as_ref().and_then(|l| l.seccomp.as_ref());
-    let filter = seccomp.map(|s| prepare::compile(s, warnings)).transpose()?;
-    let (namespaces, own_pid, userns) = namespaces_to_enter(config);
-    let cgroup = found.group("exec")?.clone();
-    let place = Place::of(cgroup, wishes)?;
-    let wait = !place.complete_at_clone() || found.state.rdt.is_some();
-    let request = ExecRequest { namespaces, userns, wait, filter, keep_fds: wishes.keep_fds, id: id.clone() };
-    let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
-    let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: how.reparent, stdio: how.stdio };
-    let mut events = Visit { found, filter: &init.filter, place: &place, witness };
-    parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
+    Ok(())
 }
 
 /// The root directory of a process.
@@ -91,59 +120,27 @@ fn root_of(pid: i32) -> Result<OwnedFd> {
     rustix::fs::open(&path, flags, Mode::empty()).at("exec", || format!("open({path:?})"))
 }
 
-/// Where the process goes in the cgroup tree.
-struct Place {
-    cgroup: Cgroup,
-    fd: Option<OwnedFd>,
-}
-
-impl Place {
-    fn of(cgroup: Cgroup, wishes: &Wishes) -> Result<Place> {
-        if let Some(path) = wishes.cgroups.first() {
-            return Err(Error::unsupported("--cgroup", format!("sub-cgroups such as {path:?} are not supported yet")));
-        }
-        let unified = cgroup.unified.as_ref().filter(|_| cgroup.layout() == Layout::V2);
-        let fd = match unified {
-            Some(dir) => {
-                let path = dir.full();
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                Some(rustix::fs::open(&path, flags, Mode::empty()).at("exec", || format!("open({path:?})"))?)
-            }
-            None => None,
-        };
-        Ok(Place { cgroup, fd })
-    }
-
-    fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(|fd| fd.as_fd())
-    }
-
-    fn complete_at_clone(&self) -> bool {
-        self.fd.is_some()
-    }
-
-    fn attach(&self, pid: i32) -> Result<()> {
-        if self.complete_at_clone() { Ok(()) } else { self.cgroup.add(pid) }
-    }
-}
-
 /// What happens between clone and the program.
 struct Visit<'a, 'w> {
     found: &'a Container,
     filter: &'a Option<Filter>,
-    place: &'a Place,
+    place: &'a Join,
+    /// It waits for us outside of its cgroup.
+    late: bool,
     witness: &'a mut (dyn Witness + 'w),
 }
 
 impl Events for Visit<'_, '_> {
     fn cloned(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
         self.witness.reached(Milestone::Cloned(pid, pidfd))?;
-        self.place.attach(pid)?;
+        if !self.late && !self.place.complete_at_clone() {
+            self.place.attach(pid)?;
+        }
         self.found.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
     }
 
-    fn runtime_hooks(&mut self, _pid: i32) -> Result<()> {
-        Ok(())
+    fn runtime_hooks(&mut self, pid: i32) -> Result<()> {
+        if self.late { self.place.enter(pid) } else { Ok(()) }
     }
 
     fn container_hooks(&mut self, _pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {

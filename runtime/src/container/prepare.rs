@@ -10,7 +10,7 @@ use crate::notify;
 use crate::plan::{Facts, Filter, Plan, Request, build};
 use crate::rdt::{self, RdtPlan};
 use crate::seccomp;
-use crate::spec::config::{Config, Seccomp};
+use crate::spec::config::{Config, Process, Seccomp};
 use crate::sys::process::is_open;
 
 /// What the command line adds to a bundle.
@@ -140,11 +140,16 @@ pub fn check_fds(listen: u32, preserve: u32) -> Result<()> {
     }
 }
 
+/// Does the environment say where HOME is? The last one counts, and an empty one does not.
+pub fn has_home(process: &Process) -> bool {
+    process.env.iter().rev().find_map(|e| e.strip_prefix("HOME=")).is_some_and(|home| !home.is_empty())
+}
+
 /// HOME, where neither config.json nor the caller says it.
 fn home(config: &Config, bundle: &Path) -> Option<String> {
     use std::os::fd::AsFd;
     let process = config.process.as_ref()?;
-    if process.env.iter().any(|e| e.starts_with("HOME=")) {
+    if has_home(process) {
         return None;
     }
     let root = crate::parent::open_rootfs(&bundle.join(&config.root.as_ref()?.path)).ok()?;
