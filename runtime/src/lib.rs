@@ -20,6 +20,7 @@ pub mod network;
 pub mod notify;
 pub mod parent;
 pub mod plan;
+pub mod rdt;
 pub mod seccomp;
 pub mod spec;
 pub mod state;

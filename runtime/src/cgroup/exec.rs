@@ -147,6 +147,18 @@ impl Join {
         self.legacy.iter().try_for_each(|dir| super::apply::join(dir, pid))
     }
 
+    /// Puts `pid`, which was not cloned into [`Join::clone_fd`], into all of it.
+    ///
+    /// # Errors
+    /// The kernel refuses, naming the hierarchy.
+    pub fn enter(&self, pid: i32) -> Result<()> {
+        if let Some((_, path)) = &self.unified {
+            let written = file::write(&format!("{path}/cgroup.procs"), &pid.to_string());
+            written.map_err(|errno| file::write_error(STEP, path, "cgroup.procs", &pid.to_string(), errno))?;
+        }
+        self.attach(pid)
+    }
+
     /// Is it frozen, by itself or by a parent? A process cloned into a frozen cgroup does not get to its first instruction.
     ///
     /// # Errors

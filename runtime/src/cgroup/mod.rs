@@ -20,7 +20,7 @@ mod dbus;
 mod devices;
 mod exec;
 mod explain;
-mod file;
+pub(crate) mod file;
 mod host;
 mod live;
 mod measure;

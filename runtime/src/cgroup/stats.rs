@@ -25,15 +25,11 @@ pub struct Stats {
     pub blkio: Blkio,
     /// Huge pages, by page size.
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// Not supported yet: empty.
-    pub intel_rdt: IntelRdt,
+    /// Cache and memory bandwidth; not of the cgroup: whoever prints it adds it.
+    pub intel_rdt: crate::rdt::stats::Stats,
     /// For interfaces that the runtime itself made: none.
     pub network_interfaces: Option<Vec<()>>,
 }
-
-/// Empty.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct IntelRdt {}
 
 /// Pressure stall information (Documentation/accounting/psi.rst) of one resource.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

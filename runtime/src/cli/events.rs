@@ -59,7 +59,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     let (init, group) = container.watched("watch")?;
     let id = container.state().id.as_str();
     if args.on("stats") {
-        line("stats", id, Some(group.stats()?))?;
+        line("stats", id, Some(container.stats()?))?;
         return Ok(0);
     }
     let mut watch = match group.oom_watch() {
@@ -84,7 +84,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
             return Ok(0);
         }
         if Instant::now() >= next {
-            line("stats", id, Some(group.stats()?))?;
+            line("stats", id, Some(container.stats()?))?;
             // Lines that a slow reader has missed are not made up for.
             next = (next + interval).max(Instant::now());
         }

@@ -178,7 +178,7 @@ pub fn known() -> Known {
         }),
         apparmor: Some(true),
         selinux: Some(true),
-        intel_rdt: Some(IntelRdt { enabled: false, schemata: false, monitoring: false }),
+        intel_rdt: Some(IntelRdt { enabled: true, schemata: true, monitoring: true }),
         memory_policy: Some(MemoryPolicy {
             modes: sorted(memory::MODES.to_vec()),
             flags: memory::FLAGS.map(|(name, _)| name).to_vec(),

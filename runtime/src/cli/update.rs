@@ -35,8 +35,8 @@ pub static COMMAND: Command = Command {
         Flag::text("cpuset-mems", "LIST", "memory nodes to use"),
         Flag::number("blkio-weight", "N", "weight of block I/O, 10 to 1000"),
         Flag::number("pids-limit", "N", "most processes; -1: no limit"),
-        Flag::text("l3-cache-schema", "LINE", "Intel RDT cache line; not supported yet").hidden(),
-        Flag::text("mem-bw-schema", "LINE", "Intel RDT bandwidth line; not supported yet").hidden(),
+        Flag::text("l3-cache-schema", "LINE", "Intel RDT: shares of the cache, such as L3:0=ff"),
+        Flag::text("mem-bw-schema", "LINE", "Intel RDT: memory bandwidth, such as MB:0=50"),
         Flag::text("kernel-memory", "BYTES", "gone from the kernel").hidden(),
         Flag::text("kernel-memory-tcp", "BYTES", "cgroup v1").hidden(),
     ],
@@ -56,12 +56,6 @@ pub static COMMAND: Command = Command {
 /// # Errors
 /// If there is no such container, it has stopped, or a limit is wrong or cannot be applied.
 pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
-    for flag in ["l3-cache-schema", "mem-bw-schema"] {
-        if args.text(flag).is_some() {
-            let why = "Intel RDT settings of a running container cannot be changed by this version";
-            return Err(Error::unsupported(format!("--{flag}"), why));
-        }
-    }
     let from_flags = from_flags(args)?;
     let resources = match args.text("resources") {
         None => from_flags,
@@ -75,6 +69,10 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
         }
     };
     let container = Container::load(&globals.root, args.first())?;
+    let (l3_cache, bandwidth) = (args.text("l3-cache-schema"), args.text("mem-bw-schema"));
+    if l3_cache.is_some() || bandwidth.is_some() {
+        container.update_rdt(l3_cache, bandwidth)?;
+    }
     for warning in container.update(&resources)? {
         globals.log.warn(&warning);
     }

@@ -144,6 +144,7 @@ fn attempt(
     prepared.cgroup.refuse_used()?;
     // Written before anything is made: whoever finds it can remove what a crash leaves.
     state.cgroup = Some(prepared.cgroup.cgroup().clone());
+    state.rdt = prepared.rdt.as_ref().map(|rdt| rdt.group().clone());
     let config = serde_json::to_vec(&prepared.config).map_err(|e| Error::failed("config.json", e.to_string()))?;
     dir.write_config(&config)?;
     dir.write(state)?;
@@ -161,6 +162,10 @@ fn attempt(
         state.cgroup = None; // it has undone itself
     }
     let cgroup = created?;
+    if let Some(rdt) = &prepared.rdt {
+        rdt.make()?;
+        rdt.write()?;
+    }
     let gate = match (&listener, how.wait) {
         (Some(fd), Wait::ForStart) => Gate::Listener(fd.as_fd()),
         (Some(fd), Wait::ForParent) => Gate::Parent(fd.as_fd()),
@@ -199,6 +204,7 @@ fn undo(dir: &Dir, state: &State) {
         Some(cgroup) => cgroup.kill_all().and_then(|()| cgroup.destroy(LAST_WAIT)),
         None => Ok(()),
     };
+    let gone = gone.and_then(|()| state.rdt.as_ref().map_or(Ok(()), |group| group.remove()));
     if state.init.is_some() {
         let _ = super::delete::poststop(state);
     }
@@ -223,6 +229,10 @@ impl Events for Birth<'_, '_> {
         self.dir.write(self.state)?;
         if !self.cgroup.complete_at_clone() {
             self.cgroup.attach(pid)?;
+        }
+        // Before init forks or goes on: threads and children inherit it.
+        if let Some(group) = &self.state.rdt {
+            group.assign(pid)?;
         }
         self.witness.reached(Milestone::Mounts)
     }

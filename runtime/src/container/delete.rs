@@ -60,6 +60,9 @@ pub fn destroy(container: &Container, lock: Lock) -> Result<Vec<String>> {
     if let Some(group) = container.cgroup() {
         group.destroy(PATIENCE)?;
     }
+    if let Some(group) = &container.state.rdt {
+        group.remove()?;
+    }
     container.dir.remove()?;
     drop(lock);
     Ok(poststop(&container.state))

@@ -82,8 +82,11 @@ pub fn exec_watched(
     let (memory_policy, personality) = (linux.and_then(|l| l.memory_policy.clone()), linux.and_then(|l| l.personality.clone()));
     let cgroup = found.group("exec")?;
     let asked = SubCgroups::parse(&wishes.cgroups)?;
+    // The first affinity holds until the process is in the cgroup: it must not be born there, nor be moved before it has set it.
+    let affinity = process.exec_cpu_affinity.as_ref().and_then(|a| a.initial.as_deref());
+    let late = affinity.is_some_and(|list| !list.is_empty());
     let mut attempt = |place: &Join, filter: Option<Filter>, warnings: &mut Vec<String>| {
-        let wait = !place.complete_at_clone();
+        let wait = late || !place.complete_at_clone() || found.state.rdt.is_some();
         let request = ExecRequest {
             namespaces,
             userns,
@@ -95,8 +98,9 @@ pub fn exec_watched(
             personality: personality.clone(),
         };
         let (init, duties) = build_exec(&process, &Facts::gather(), &request, warnings)?;
-        let options = Options { gate: Gate::Open, cgroup: place.clone_fd(), reparent: how.reparent, stdio: how.stdio };
-        let mut events = Visit { found, filter: &init.filter, place, witness };
+        let cgroup = place.clone_fd().filter(|_| !late);
+        let options = Options { gate: Gate::Open, cgroup, reparent: how.reparent, stdio: how.stdio };
+        let mut events = Visit { found, filter: &init.filter, place, late, witness };
         parent::exec(&init, &duties, Some(pidfd.as_fd()), own_pid, &options, &mut events)
     };
     // A cgroup that the container has divided takes no process, or is gone from under it: then where its init is, as runc does.
@@ -133,17 +137,22 @@ struct Visit<'a, 'w> {
     found: &'a Container,
     filter: &'a Option<Filter>,
     place: &'a Join,
+    /// It waits for us outside of its cgroup.
+    late: bool,
     witness: &'a mut (dyn Witness + 'w),
 }
 
 impl Events for Visit<'_, '_> {
     fn cloned(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
         self.witness.reached(Milestone::Cloned(pid, pidfd))?;
-        if self.place.complete_at_clone() { Ok(()) } else { self.place.attach(pid) }
+        if !self.late && !self.place.complete_at_clone() {
+            self.place.attach(pid)?;
+        }
+        self.found.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
     }
 
-    fn runtime_hooks(&mut self, _pid: i32) -> Result<()> {
-        Ok(())
+    fn runtime_hooks(&mut self, pid: i32) -> Result<()> {
+        if self.late { self.place.enter(pid) } else { Ok(()) }
     }
 
     fn container_hooks(&mut self, _pid: i32, _pidfd: BorrowedFd<'_>) -> Result<()> {

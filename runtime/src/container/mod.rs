@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cgroup::Cgroup;
+use crate::cgroup::stats::Stats;
 use crate::error::{Error, Result};
 use crate::spec::Resources;
 use crate::spec::config::{Config, NamespaceKind};
@@ -131,6 +132,33 @@ impl Container {
         let config = if resources.devices.is_empty() { None } else { Some(self.dir.config()?) };
         let devices = config.and_then(|c| c.linux).map(|l| l.devices).unwrap_or_default();
         self.group("update")?.update(resources, &devices)
+    }
+
+    /// Changes its shares of cache and memory bandwidth (`linux.intelRdt`).
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] if it has stopped; it was made without any; the kernel refuses.
+    pub fn update_rdt(&self, l3_cache: Option<&str>, memory_bandwidth: Option<&str>) -> Result<()> {
+        let _lock = self.dir.lock()?;
+        match self.status()? {
+            status @ (Status::Stopped | Status::Creating) => return Err(self.wrong_state("update", status)),
+            Status::Running | Status::Created | Status::Paused => {}
+        }
+        let problem = "the container was created without linux.intelRdt, and has no class of service to change";
+        let group = self.state.rdt.as_ref().ok_or_else(|| Error::config("update", problem))?;
+        group.update(l3_cache, memory_bandwidth)
+    }
+
+    /// What it has used, class of service included.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn stats(&self) -> Result<Stats> {
+        let mut stats = self.group("stats")?.stats()?;
+        if let Some(group) = &self.state.rdt {
+            stats.intel_rdt = group.stats()?;
+        }
+        Ok(stats)
     }
 
     /// A pidfd of init and the cgroup, for whoever watches the container.

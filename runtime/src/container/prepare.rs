@@ -8,6 +8,7 @@ use crate::hooks;
 use crate::mount::plan::{CgroupView, V1View};
 use crate::notify;
 use crate::plan::{Facts, Filter, Plan, Request, build};
+use crate::rdt::{self, RdtPlan};
 use crate::seccomp;
 use crate::spec::config::{Config, Process, Seccomp};
 use crate::sys::process::is_open;
@@ -42,6 +43,8 @@ pub struct Prepared {
     pub notify: bool,
     /// Its cgroup.
     pub cgroup: CgroupPlan,
+    /// Its class of service.
+    pub rdt: Option<RdtPlan>,
     /// The rest.
     pub plan: Plan,
 }
@@ -64,6 +67,10 @@ pub fn prepare(mut config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> 
         annotations: &config.annotations,
     };
     let cgroup = cgroup::plan(&host, &request)?;
+    let rdt = match &linux.intel_rdt {
+        Some(section) => Some(rdt::plan(rdt::Host::detect()?.as_ref(), section, id)?),
+        None => None,
+    };
     let mut warnings = cgroup.warnings.clone();
     let filter = linux.seccomp.as_ref().map(|s| compile(s, &mut warnings)).transpose()?;
     let mut env = Vec::new();
@@ -94,7 +101,7 @@ pub fn prepare(mut config: Config, bundle: &Path, id: &str, wishes: &Wishes) -> 
     let mut plan = build(&config, &Facts::gather(), request)?;
     warnings.append(&mut plan.warnings);
     plan.warnings = warnings;
-    Ok(Prepared { id: id.to_owned(), bundle: bundle.to_owned(), config, notify: wishes.notify.is_some(), cgroup, plan })
+    Ok(Prepared { id: id.to_owned(), bundle: bundle.to_owned(), config, notify: wishes.notify.is_some(), cgroup, rdt, plan })
 }
 
 fn check_hooks(config: &Config) -> Result<()> {

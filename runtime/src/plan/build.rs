@@ -98,7 +98,7 @@ pub fn build(config: &Config, facts: &Facts, request: Request) -> Result<Plan> {
         step("linux.timeOffsets", Op::UnshareTime { offsets });
     }
     let late_cgroup_namespace = namespaces.is_new(NamespaceKind::Cgroup) && !request.cgroup.clone_into;
-    if duties != Duties::default() || !request.cgroup.clone_into || request.runtime_hooks {
+    if duties != Duties::default() || !request.cgroup.clone_into || request.runtime_hooks || linux.intel_rdt.is_some() {
         step("create", Op::WaitForParent);
     }
     if userns {
@@ -230,12 +230,6 @@ fn check_config(config: &Config, linux: &Linux, namespaces: &Namespaces) -> Resu
         }
     }
     check_mappings(config, linux, namespaces)?;
-    if linux.intel_rdt.is_some() {
-        return Err(Error::unsupported(
-            "linux.intelRdt",
-            "classes of service of Intel RDT are not part of this version; remove it",
-        ));
-    }
     if !linux.net_devices.is_empty() && !namespaces.has(NamespaceKind::Network) {
         return Err(Error::config("linux.netDevices", "given, but linux.namespaces has no network namespace"));
     }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
 use crate::error::Result;
+use crate::rdt::Group;
 use crate::spec::config::{Config, Hook, NamespaceKind};
 pub use dir::{Dir, Lock, START_SOCKET};
 pub use process::Process;
@@ -74,6 +75,9 @@ pub struct State {
     /// Where the container's cgroups are; written before they are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// Its class of service (`linux.intelRdt`); written before it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Group>,
     /// The config's annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -103,6 +107,7 @@ impl State {
             init: None,
             own_pid_namespace: namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_none()),
             cgroup: None,
+            rdt: None,
             annotations: config.annotations.clone(),
             poststop: config.hooks.as_ref().map(|h| h.poststop.clone()).unwrap_or_default(),
         })
