@@ -131,6 +131,13 @@ fn processes() -> (BTreeSet<String>, BTreeSet<String>) {
         if !pid.bytes().all(|b| b.is_ascii_digit()) || pid == std::process::id().to_string() {
             continue;
         }
+        let read =
+            |name: &str| String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default()).replace('\0', " ");
+        let (comm, command) = (read("comm"), read("cmdline"));
+        // The virtual machine that runs beside this suite, and what starts it.
+        if command.contains("qemu-system-") {
+            continue;
+        }
         let mut contained = false;
         for (kind, own) in NAMESPACES.iter().zip(&own) {
             let Some(name) = link(&pid, kind) else { continue };
@@ -139,9 +146,6 @@ fn processes() -> (BTreeSet<String>, BTreeSet<String>) {
                 contained |= *kind == "pid" || *kind == "mnt";
             }
         }
-        let read =
-            |name: &str| String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default()).replace('\0', " ");
-        let (comm, command) = (read("comm"), read("cmdline"));
         // Threads of the kernel have no command line; the test harness itself carries the tag but is our parent or sibling.
         let ours = comm.starts_with("rrun:")
             || comm.trim() == "rrun"

@@ -120,7 +120,7 @@ pub fn plan(host: Option<&Host>, section: &IntelRdt, id: &str) -> Result<RdtPlan
     ] {
         let Some(line) = line.as_deref().filter(|l| !l.is_empty()) else { continue };
         check_line(field, line, prefix)?;
-        if !host.has(info) && !(info == "L3" && host.has("L3CODE")) {
+        if !(host.has(info) || info == "L3" && host.has("L3CODE")) {
             return Err(Error::unsupported(field, format!("this CPU or kernel has no {info} in {}/info", host.root.display())));
         }
         lines.push((field, line.to_owned()));
@@ -262,7 +262,7 @@ impl Group {
         {
             let Some(line) = line else { continue };
             check_line(flag, line, prefix)?;
-            if !self.host().has(info) && !(info == "L3" && self.host().has("L3CODE")) {
+            if !(self.host().has(info) || info == "L3" && self.host().has("L3CODE")) {
                 return Err(Error::unsupported(
                     flag,
                     format!("this CPU or kernel has no {info} in {}/info", self.root.display()),
