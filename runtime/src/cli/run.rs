@@ -106,7 +106,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<i32> {
     let forward = notify.map(|(listener, manager)| Forward { listener, manager, log: &globals.log });
     let code = signals.wait(pid, child.pidfd.as_fd(), relay, forward)?;
     let container = Container::new(dir, state);
-    container.say_oom(|text| globals.log.warn(text));
+    container.say_oom(code, |text| globals.log.warn(text));
     if !args.on("keep") {
         match container.dir().lock().and_then(|lock| destroy(&container, lock)) {
             Ok(warnings) => warnings.iter().for_each(|w| globals.log.warn(w)),

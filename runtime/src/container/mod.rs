@@ -172,11 +172,16 @@ impl Container {
     }
 
     /// Says so if the kernel killed something of it for want of memory: its exit code alone (137) does not.
-    pub fn say_oom(&self, say: impl FnOnce(&str)) {
+    pub fn say_oom(&self, code: i32, say: impl FnOnce(&str)) {
+        let id = &self.state.id;
+        if code == 128 + libc::SIGKILL && self.cgroup().is_some_and(|c| !c.exists()) {
+            // systemd removes the scope with its last process: the counter is gone.
+            let text = "was killed (signal 9), and its cgroup is gone: whether the memory limit did it cannot be told any more";
+            return say(&format!("container {id:?}: {text}"));
+        }
         let Some(killed) = self.cgroup().and_then(|c| c.oom_kill_count().ok().flatten()).filter(|n| *n > 0) else { return };
         let limit = self.dir.config().ok().and_then(|c| c.linux?.resources?.memory?.limit).filter(|l| *l > 0);
         let of = limit.map_or(String::new(), |l| format!(" of {l} bytes (linux.resources.memory.limit)"));
-        let id = &self.state.id;
         say(&format!("container {id:?}: out of memory: the kernel killed {killed} of its processes at the memory limit{of}"));
     }
 
