@@ -43,6 +43,7 @@ pub use exec::{Join, SubCgroups};
 pub use host::{Hierarchy, Host, Layout, Unified};
 pub use live::{State, Watch};
 pub use oom::{OomEvent, OomWatch};
+pub(crate) use path::clean as clean_path;
 pub use plan::{CgroupPlan, DirPlan, Request, plan};
 pub use writes::{OnError, Purpose, Write};
 

@@ -32,15 +32,7 @@ pub struct Inside(CString);
 impl Inside {
     /// From a path of config.json; relative ones count from `/`. None if it holds a NUL byte.
     pub fn new(path: &str) -> Option<Inside> {
-        let mut parts: Vec<&str> = Vec::new();
-        for part in path.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
-                part => parts.push(part),
-            }
-        }
-        CString::new(format!("/{}", parts.join("/"))).ok().map(Inside)
+        CString::new(format!("/{}", crate::cgroup::clean_path(path))).ok().map(Inside)
     }
 
     /// Of a path known to be clean.
